@@ -1,0 +1,117 @@
+"""The kernel record: a hand-written implementation of an op, with ports through which fusion enters.
+
+A kernel claims a node (``op`` and ``predicate``) and prints C for it. Its reduction order equals its op's, so its
+bits equal those of the derived loops, which stay its oracle. Ports are loop-IR expressions over the *result's*
+axes (``loop.Var`` of the op's relation) and ``loop.Name("acc")``; the kernel prints them where it has a value, in
+scalar or lane context, through the ``Printer``, and may merge axes (m = n h w): the printer resolves the loads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from shohin.core.loop import Expr
+from shohin.core.nest import Buffer, KernelCall
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortSpec:
+    """``value``: the name that the port's expression reads (``acc``, ``x``), ``times``: once per element or per use."""
+
+    name: str
+    value: str
+    times: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What a kernel may know of the target: vector width in bytes, features, level (``v3``, ``v4``, ``generic`` ...)."""
+
+    level: str
+    vector_bytes: int
+    features: frozenset[str]
+    threads: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """One use of a kernel: its buffers, attributes, ports, by the op's names."""
+
+    call: KernelCall
+    operands: tuple[Buffer, ...]
+    results: tuple[Buffer, ...]
+    machine: Machine
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        return self.call.attrs
+
+    def port(self, name: str) -> Expr | None:
+        return next((p.expr for p in self.call.ports if p.name == name), None)
+
+
+class Printer(Protocol):
+    """Prints loop-IR expressions as C. ``names`` binds variables and names to C text; ``merged`` binds one C
+    variable to several axes, outermost first, with their extents."""
+
+    def pointer(self, buffer: str) -> str:
+        """C text of a typed pointer to the buffer's first element (``float *``, ``const int8_t *`` ...)."""
+        ...
+
+    def scalar(self, expr: Expr, names: Mapping[str, str], merged: Mapping[str, tuple[tuple[str, int], ...]] | None = None) -> str:
+        """C text of one value."""
+        ...
+
+    def lanes(self, expr: Expr, names: Mapping[str, str], lane: str, width: int,
+              merged: Mapping[str, tuple[tuple[str, int], ...]] | None = None) -> str:  # fmt: skip
+        """C text of ``width`` values for consecutive ``lane``; names bound to vectors are vectors of that width."""
+        ...
+
+    def vector(self, dtype: Any, width: int) -> str:
+        """The name of a vector type (declared in the prelude)."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernel:
+    """Each phase's ``emit(site, printer, name)`` gives C for
+    ``static void name(void *const *b, char *shared, char *scratch, long chunk, long chunks)``, which does piece ``chunk`` of ``chunks``; ``b`` holds the program's buffers. ``chunks(site)`` is how many pieces
+    (independent, run in any order on any thread); ``scratch`` is ``workspace(site)`` bytes per thread slot, ``shared``
+    is ``shared(site)`` bytes for all chunks and phases (partials); both 64-byte aligned, in the arena. Several ``phases`` run one after another with a barrier between (a reduction's partials).
+    """
+
+    name: str
+    op: str
+    doc: str
+    predicate: Callable[[Site], bool]
+    ports: tuple[PortSpec, ...]
+    phases: tuple[Phase, ...]
+    workspace: Callable[[Site], int]
+    shared: Callable[[Site], int]
+    order: str
+    flops: Callable[[Site], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    emit: Callable[[Site, Printer, str], str]
+    chunks: Callable[[Site], int]
+
+
+KERNELS: dict[str, Kernel] = {}
+
+
+def register(kernel: Kernel) -> Kernel:
+    """Put a kernel into the table; later ones of the same op are tried first."""
+    KERNELS[kernel.name] = kernel
+    return kernel
+
+
+def claim(op: str, site: Site) -> Kernel | None:
+    """The kernel for this site, or ``None``: the derived loops do it."""
+    for kernel in reversed(list(KERNELS.values())):
+        if kernel.op == op and kernel.predicate(site):
+            return kernel
+    return None

@@ -1,0 +1,229 @@
+"""A program, compiled for this host: emit, plan, build, bind, run.
+
+``bind`` writes addresses into one table that the C functions read; only what changed is written again. ``run`` is one
+foreign call for all steps, without the interpreter lock.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from shohin.compiler import ctext
+from shohin.compiler.build import StepRecord, build_all, cpu_features, pool, resolved, runtime
+from shohin.compiler.builder import PLACEHOLDER, Emitted, Function, Piece
+from shohin.compiler.cprint import CPrinter
+from shohin.compiler.ctext import Need
+from shohin.compiler.emit import emit_nest
+from shohin.compiler.kernel import KERNELS, Machine, Site
+from shohin.compiler.plan import Plan, plan
+from shohin.compiler.schedule import PIECE
+from shohin.core.errors import IRError
+from shohin.core.loop import Load, Var
+from shohin.core.nest import Buffer, KernelCall, Loop, Nest, Out, Program, verify_nest
+
+Array = np.ndarray[Any, Any]
+UNIT = 40_000
+"""Characters of C from which a program is split into two files, built side by side."""
+
+
+def machine(level: str, threads: int) -> Machine:
+    """What kernels may know of this host at ``level``."""
+    reached = resolved(level)
+    return Machine(level=reached, vector_bytes={"v4": 64, "v3": 32}.get(reached, 16),
+                   features=cpu_features() if level == "native" else frozenset(), threads=threads)  # fmt: skip
+
+
+def emit_kernel(call: KernelCall, buffers: Mapping[str, Buffer], m: Machine) -> Emitted:
+    kernel = KERNELS.get(call.kernel)
+    if kernel is None:
+        raise IRError(f"{call.place}: no kernel is called {call.kernel}")
+    site = Site(call=call, operands=tuple(buffers[n] for n in call.operands),
+                results=tuple(buffers[n] for n in call.results), machine=m)  # fmt: skip
+    phases = []
+    for phase in kernel.phases:
+        printer = CPrinter(buffers)
+        text = phase.emit(site, printer, PLACEHOLDER)
+        phases.append(Piece(Function(text, tuple(printer.needs), tuple(printer.slots)), phase.chunks(site)))
+    return Emitted(call.place, tuple(phases), kernel.workspace(site), kernel.shared(site), kernel.flops(site))
+
+
+def emit_program(program: Program, m: Machine) -> list[Emitted]:
+    buffers = {b.name: b for b in program.buffers}
+    found = []
+    for step in program.steps:
+        if isinstance(step, Nest):
+            found.append(emit_nest(verify_nest(step, buffers), buffers))
+        else:
+            found.append(emit_kernel(step, buffers, m))
+    return found
+
+
+@dataclass(frozen=True)
+class Unit:
+    """C text of one file, and the names of its functions in the order of its table."""
+
+    text: str
+    names: tuple[str, ...]
+
+
+def merge(steps: Sequence[Emitted]) -> dict[str, Function]:
+    """Equal functions once, by text; the value's name is its position."""
+    return {p.function.text: p.function for s in steps for p in s.phases}
+
+
+def units(functions: Sequence[Function], names: Sequence[str]) -> list[Unit]:
+    total = sum(len(f.text) for f in functions)
+    count = 2 if total > UNIT and len(functions) > 3 else 1
+    parts: list[list[int]] = [[] for _ in range(count)]
+    sizes = [0] * count
+    for i in sorted(range(len(functions)), key=lambda i: -len(functions[i].text)):
+        k = sizes.index(min(sizes))
+        parts[k].append(i)
+        sizes[k] += len(functions[i].text)
+    found = []
+    for part in parts:
+        part.sort()
+        needs: list[Need] = [n for i in part for n in functions[i].needs]
+        texts = [functions[i].text.replace(PLACEHOLDER, names[i]) for i in part]
+        table = ", ".join(f"(void *){names[i]}" for i in part)
+        text = "\n\n".join([ctext.HEADER + ctext.render(needs), *texts, f"void *const shohin_functions[] = {{{table}}};\n"])
+        found.append(Unit(text, tuple(names[i] for i in part)))
+    return found
+
+
+def with_copies(program: Program, copies: Sequence[tuple[str, str]]) -> Program:
+    """The program with a copy step at the end for every output that could not be written in place."""
+    steps = list(program.steps)
+    buffers = {b.name: b for b in program.buffers}
+    for source, target in copies:
+        b = buffers[source]
+        loops = tuple(Loop(f"i{k}", n) for k, n in enumerate(b.shape))
+        index = tuple(Var(v.name) for v in loops)
+        steps.append(Nest(loops, (), (), (Out(target, index, Load(source, index, b.dtype)),), "sequence", f"copy to {target}"))
+    return Program(program.buffers, tuple(steps), program.data)
+
+
+class Compiled:
+    """A program ready to run. Not for two threads at once: the second waits."""
+
+    def __init__(self, program: Program, steps: Sequence[Emitted], memory: Plan, built: Sequence[Unit], files: Sequence[Any],
+                 threads: int):  # fmt: skip
+        self.program, self.plan, self.threads = program, memory, threads
+        self.source = "\n".join(u.text for u in built)
+        self.arena_bytes = memory.arena_bytes
+        self._lock = threading.Lock()
+        self._libraries = [ctypes.CDLL(str(f)) for f in files]
+        address: dict[str, int] = {}
+        for unit, library in zip(built, self._libraries):
+            table = (ctypes.c_void_p * len(unit.names)).in_dll(library, "shohin_functions")
+            address.update({n: int(p) for n, p in zip(unit.names, table) if p})
+        self._names = {text: f"f{i}" for i, text in enumerate(merge(steps))}
+        self._inputs = [b for b in program.buffers if b.role == "input"]
+        self._outputs = [b for b in program.buffers if b.role == "output"]
+        self._layout(steps, address)
+        raw = np.zeros(memory.arena_bytes + 64, np.uint8)
+        skip = -raw.ctypes.data % 64
+        self._arena = raw[skip : skip + memory.arena_bytes]
+        self._arena_at = raw.ctypes.data + skip
+        self._keep: dict[str, Array] = {}
+        self._raw = raw
+        self._at: dict[str, int] = {}
+        for name, offset in memory.offsets.items():
+            self._point(name, self._arena_at + offset)
+        for b in program.buffers:
+            if b.role == "const":
+                self._bind(b, np.ascontiguousarray(program.data[b.name]), "constant")
+        self._pool = pool(threads)
+        self._run = runtime().shohin_run
+        self.outputs: list[Array] = []
+
+    def _layout(self, steps: Sequence[Emitted], address: Mapping[str, int]) -> None:
+        records: list[StepRecord] = []
+        self._where: dict[str, list[int]] = {}
+        size = 0
+        for i, step in enumerate(steps):
+            small = step.work < 2 * PIECE or self.threads == 1
+            stride = -(-step.scratch // 64) * 64
+            for piece in step.phases:
+                records.append(StepRecord(
+                    address[self._names[piece.function.text]], size, self.plan.shared[i], self.plan.scratch[i], stride,
+                    piece.chunks, int(small or piece.chunks == 1), 0))  # fmt: skip
+                for name in piece.function.slots:
+                    self._where.setdefault(name, []).append(size)
+                    size += 1
+        self._table = np.zeros(max(size, 1), np.uint64)
+        self._steps = (StepRecord * max(len(records), 1))(*records)
+        self._count = len(records)
+
+    def _point(self, name: str, where: int) -> None:
+        if self._at.get(name) == where:
+            return
+        self._at[name] = where
+        for i in self._where.get(name, ()):
+            self._table[i] = where
+        for other, target in self.plan.over.items():
+            if target == name:
+                self._point(other, where)
+
+    def _bind(self, b: Buffer, array: Array, what: str) -> None:
+        if array.dtype != b.dtype or array.shape != b.shape:
+            raise IRError(f"{what} {b.name}: {array.dtype.name}{list(array.shape)} came, {b.dtype.name}{list(b.shape)} is expected")
+        if not array.flags.c_contiguous:
+            raise IRError(f"{what} {b.name} is not contiguous; pass np.ascontiguousarray(...)")
+        self._keep[b.name] = array
+        self._point(b.name, array.ctypes.data)
+
+    def bind(self, inputs: Sequence[Array], outputs: Sequence[Array] | None = None) -> None:
+        """Point the program at these arrays. Outputs that are aliased to an input live in it; the others are
+        allocated once, unless ``outputs`` gives them (in the order of the program, without the aliased ones)."""
+        if len(inputs) != len(self._inputs):
+            raise IRError(f"{len(inputs)} inputs came, {len(self._inputs)} are expected")
+        for b, array in zip(self._inputs, inputs):
+            if self._keep.get(b.name) is not array:
+                self._bind(b, array, "input")
+        free = [b for b in self._outputs if b.alias is None]
+        if outputs is not None:
+            for b, array in zip(free, outputs, strict=True):
+                self._bind(b, array, "output")
+        for b in free:
+            if b.name not in self._keep:
+                self._bind(b, np.empty(b.shape, b.dtype), "output")
+        self.outputs = [self._keep[b.alias or b.name] for b in self._outputs]
+
+    def run(self) -> list[Array]:
+        """All steps; the outputs, in the order of the program (the same arrays at every run)."""
+        with self._lock:
+            self._run(self._pool, self._steps, self._count, self._table.ctypes.data, self._arena_at)
+        return self.outputs
+
+    def __call__(self, *inputs: Array) -> list[Array]:
+        """``bind`` with new output arrays, and ``run``."""
+        self.bind(inputs, [np.empty(b.shape, b.dtype) for b in self._outputs if b.alias is None])
+        return self.run()
+
+
+def compile_program(program: Program, *, level: str = "native", threads: int | None = None) -> Compiled:
+    """``program`` for this host; ``threads`` defaults to the number of processors."""
+    count = threads or len(os.sched_getaffinity(0))
+    m = machine(level, count)
+    steps = emit_program(program, m)
+    stride = [-(-s.scratch // 64) * 64 * count for s in steps]
+    shared = [s.shared for s in steps]
+    memory = plan(program, stride, shared)
+    if memory.copies:
+        buffers = {b.name: b for b in program.buffers}
+        extended = with_copies(program, memory.copies)
+        extra = [emit_nest(s, buffers) for s in extended.steps[len(program.steps) :] if isinstance(s, Nest)]
+        memory = Plan(**{**memory.__dict__, "scratch": (*memory.scratch, *(0 for _ in extra)), "shared": (*memory.shared, *(0 for _ in extra))})
+        steps = [*steps, *extra]
+    functions = list(merge(steps).values())
+    built = units(functions, [f"f{i}" for i in range(len(functions))]) if functions else []
+    files = build_all([u.text for u in built], level=level) if built else []
+    return Compiled(program, steps, memory, built, files, count)

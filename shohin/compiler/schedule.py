@@ -1,0 +1,155 @@
+"""Decisions for one nest: which axis is the vector, how wide, what is tiled, how many pieces for the threads.
+
+Nothing here may change a bit of a result: the order of a reduction belongs to the op, a schedule only picks which
+outputs are computed side by side. The emitter prints what the schedule says and decides nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from shohin.compiler.flat import Flat, coefficient, opaque
+from shohin.compiler.shape import Shaped
+from shohin.core.nest import Loop
+
+PIECE = 32768
+"""Element operations that a piece of work should have at least: a barrier costs about 3 us."""
+MOST = 8
+WIDTH = 16
+TILE = 32
+FREE_PARALLEL = 2048
+"""From so many results on, a chunks8 reduction is split over the results and needs no partials in memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """``kind``: map, rows (lanes16: vectors along the reduction), columns (sequence, chunks8: vectors along ``lane``).
+
+    ``width`` lanes, ``active`` of them when the axis is shorter; ``vectors`` side by side along ``lane``, ``unroll``
+    along ``second``; ``blocks``: blocks of 32 rows at a time (chunks8); ``partials``: two phases with partial sums
+    in shared memory; ``tile``: the second axis of a transposing map; ``prefix``: outer items split over the threads.
+    """
+
+    kind: str
+    outer: tuple[Loop, ...]
+    lane: Loop | None = None
+    width: int = 1
+    active: int = 1
+    vectors: int = 1
+    second: Loop | None = None
+    unroll: int = 1
+    blocks: int = 1
+    partials: bool = False
+    tile: Loop | None = None
+    prefix: int = 0
+    chunks: int = 1
+
+
+def pieces(work: float, limit: int) -> int:
+    """How many pieces this much work is cut into."""
+    return max(1, min(MOST, int(work // PIECE), limit))
+
+
+def schedule(s: Shaped) -> Schedule:
+    if not s.folds:
+        return _map(s)
+    if s.serial:
+        return Schedule(kind="rows" if s.order == "lanes16" and s.red else "columns", outer=s.free, width=1,
+                        active=1)  # fmt: skip
+    return _rows(s) if s.order == "lanes16" and s.red else _columns(s)
+
+
+def _prefix(extents: list[int], chunks: int) -> int:
+    """How many outer loops to flatten so that the pieces are even."""
+    total = 1
+    for i, n in enumerate(extents):
+        if total >= 4 * chunks:
+            return i
+        total *= n
+    return len(extents)
+
+
+def _map(s: Shaped) -> Schedule:
+    if s.serial or not s.free:
+        return Schedule(kind="map", outer=s.free)
+    inner = s.free[-1]
+    tile = _transposed(s, inner)
+    outer = tuple(v for v in s.free[:-1] if v is not tile)
+    extents = [v.extent for v in outer]
+    if tile is not None:
+        extents += [-(-tile.extent // TILE), -(-inner.extent // TILE)]
+    elif not outer:
+        extents = [-(-inner.extent // 64)]
+    work = s.points * s.ops
+    chunks = pieces(work, prod(extents))
+    return Schedule(kind="map", outer=outer, lane=inner, tile=tile, chunks=chunks, prefix=max(1, _prefix(extents, chunks)))
+
+
+def _transposed(s: Shaped, inner: Loop) -> Loop | None:
+    """The loop along which some load is contiguous, while along the innermost it jumps."""
+    for a in s.accesses():
+        if abs(coefficient(a, inner.name)) <= 1:
+            continue
+        for v in s.free[:-1]:
+            if coefficient(a, v.name) == 1 and v.extent >= 4 and inner.extent >= 4:
+                return v
+    return None
+
+
+def _rows(s: Shaped) -> Schedule:
+    """Vectors along the innermost reduced loop; a few rows at a time hide the latency of the additions."""
+    second = s.free[-1] if s.free and s.free[-1].extent >= 2 else None
+    unroll = min(4 if s.ops <= 12 else 2, second.extent) if second else 1
+    outer = tuple(v for v in s.free if v is not second)
+    extents = [v.extent for v in outer] + ([-(-second.extent // unroll)] if second else [])
+    work = s.points * s.terms * s.ops
+    chunks = pieces(work, prod(extents))
+    return Schedule(kind="rows", outer=outer, width=WIDTH, active=WIDTH, second=second, unroll=unroll, chunks=chunks,
+                    prefix=_prefix(extents, chunks))  # fmt: skip
+
+
+def _score(a: Flat, name: str) -> int:
+    if name in opaque(a):
+        return -4
+    step = coefficient(a, name)
+    return 2 if step == 1 else 0 if step == 0 else -4
+
+
+def _columns(s: Shaped) -> Schedule:
+    loads = s.term_loads()
+    lane = max(s.free, key=lambda v: (sum(_score(a, v.name) for a in loads) + sum(_score(t.target, v.name) for t in s.stores),
+                                      v.extent >= 4, v is s.free[-1]), default=None)  # fmt: skip
+    width, active, vectors = 1, 1, 1
+    budget = 8 if s.ops <= 12 else 4 if s.ops <= 24 else 2
+    contiguous = lane is not None and (not loads or any(coefficient(a, lane.name) == 1 for a in loads))
+    if lane is not None and contiguous and lane.extent >= 2:
+        width = WIDTH
+        while width // 2 >= lane.extent:
+            width //= 2
+        active = min(width, lane.extent)
+        vectors = min(4, budget, lane.extent // width) or 1
+    elif lane is not None:
+        vectors = min(4, lane.extent)
+    second = None
+    if vectors * (width // 8 or 1) < 8:
+        rest = [v for v in s.free if v is not lane and v.extent >= 2]
+        reuse = lambda v: any(coefficient(a, v.name) == 0 and v.name not in opaque(a) for a in loads)  # noqa: E731
+        second = next((v for v in reversed(rest) if reuse(v)), rest[-1] if rest else None)
+    chunked = s.order == "chunks8"
+    partials = chunked and s.points < FREE_PARALLEL and s.terms > 64
+    unroll = min(max(1, budget // vectors), 4, second.extent) if second and not partials else 1
+    second = second if unroll > 1 else None
+    blocks = 1
+    if partials and vectors < 4:
+        blocks = 8 if width == 1 else max(1, 4 // vectors)
+    outer = tuple(v for v in s.free if v is not lane and v is not second)
+    extents = [v.extent for v in outer]
+    if second:
+        extents.append(-(-second.extent // unroll))
+    if lane:
+        extents.append(-(-lane.extent // (vectors * active)))
+    work = s.points * s.terms * s.ops
+    chunks = pieces(work, prod(extents))
+    return Schedule(kind="columns", outer=outer, lane=lane, width=width, active=active, vectors=vectors, second=second,
+                    unroll=unroll, blocks=blocks, partials=partials, chunks=chunks, prefix=_prefix(extents, chunks))  # fmt: skip

@@ -1,0 +1,110 @@
+"""Cells: where tensors that change live. ``Param`` is trained, ``Buffer`` is kept (statistics, masks, scales).
+
+A cell has one shape and dtype for life. Reading gives the value now, writing replaces it, both through the
+current frame (``interp``). At the base the value is a NumPy array in a store that compiled programs bind.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from shohin.core import interp
+from shohin.core.dtypes import FLOATING
+from shohin.core.errors import LeakError, StateError
+from shohin.core.op import Aval
+from shohin.core.tensor import Tensor, as_tensor
+
+
+class Cell:
+    """A place that holds one tensor. ``join`` says how the lanes of ``vmap`` become one value: max, mean, sum."""
+
+    def __init__(self, value: Any, *, join: str | None = None) -> None:
+        if join not in (None, "max", "mean", "sum"):
+            raise StateError(f"join is {join!r}, expected 'max', 'mean', 'sum' or None")
+        if isinstance(value, Cell):
+            raise StateError("a cell cannot hold a cell; assign it to an attribute to tie it")
+        tensor = as_tensor(value)
+        self.shape, self.dtype, self.join = tensor.shape, tensor.dtype, join
+        self.name = ""
+        self._stored: Tensor | None = None
+        frame = interp.current()
+        if frame is interp.BASE:
+            self.store(Tensor._make(np.array(tensor.data, order="C"), None, None, None))
+        else:
+            frame.new.add(self)
+            frame.now[self] = tensor
+
+    @property
+    def aval(self) -> Aval:
+        return Aval(self.shape, self.dtype)
+
+    def read(self) -> Tensor:
+        """The value now, as the current frame sees it."""
+        value = interp.current().read(self)
+        value.cell = self
+        return value
+
+    def write(self, value: Any) -> None:
+        """Replace the value; shape and dtype stay."""
+        tensor = as_tensor(value)
+        if tensor.weak and tensor.shape == self.shape:
+            tensor = as_tensor(np.asarray(tensor.concrete(), self.dtype))
+        if tensor.shape != self.shape or tensor.dtype != self.dtype:
+            raise StateError(
+                f"cell {self} keeps its shape and dtype; what is written is {tensor.aval}. "
+                "Assign a new Param or Buffer to replace the cell"
+            )
+        interp.current().admit(tensor)
+        interp.current().write(self, tensor)
+
+    # -- the base frame's side
+    def stored(self) -> Tensor:
+        if self._stored is None:
+            raise LeakError(f"cell {self} was born inside a transformation that has ended; return the module that holds it")
+        return self._stored
+
+    def store(self, value: Tensor) -> None:
+        if value.aval.shape != self.shape or value.aval.dtype != self.dtype:
+            raise StateError(f"cell {self} cannot hold {value.aval}")
+        self._stored = value if value.cell is None else Tensor._make(value.payload, None, None, value.aval)
+
+    def __str__(self) -> str:
+        return f"{self.name or type(self).__name__}: {self.aval}"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
+
+
+class Param(Cell):
+    """A trained tensor. ``requires_grad=False`` freezes it (static: part of a compiled program's key)."""
+
+    def __init__(self, value: Any, *, requires_grad: bool = True) -> None:
+        super().__init__(value)
+        self._requires_grad = requires_grad
+
+    @property
+    def requires_grad(self) -> bool:
+        return self._requires_grad and self.dtype in FLOATING
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self._requires_grad = bool(value)
+        touched()
+
+
+class Buffer(Cell):
+    """A tensor that is kept but not trained."""
+
+
+_epoch = [0]
+
+
+def touched() -> None:
+    """The structure of some module has changed: programs look again before they reuse what they know."""
+    _epoch[0] += 1
+
+
+def epoch() -> int:
+    return _epoch[0]

@@ -1,0 +1,209 @@
+"""An artefact: a folder of C that a device's own compiler builds, and a manifest that says what it is.
+
+    network.h  network.c     the network (the emitter's)
+    CMakeLists.txt           a library, and an example where nothing is cross-compiled
+    example.c                one input of zeros, printed
+    manifest.json            inputs, outputs, sizes, kernels, checksums
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shohin.core.errors import DeployError
+from shohin.deploy.templates import cmake_lists, example_c
+from shohin.targets import get_target
+from shohin.targets.elf import Sections
+from shohin.targets.source import Source, read_source
+from shohin.targets.toolchain import atomic
+
+FORMAT, VERSION = "shohin-artefact", 1
+MANIFEST = "manifest.json"
+_SUMMED = ("network.c", "network.h")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boundary:
+    """An input or output: ``shape`` without the batch, ``dtype`` ``int8`` or ``float32``, and for int8 its grid.
+
+    The real value of q is ``(q - zero) * scale``.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None = None
+    zero: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("int8", "float32"):
+            raise DeployError(f"{self.name}: dtype {self.dtype!r}, expected int8 or float32")
+        if not all(isinstance(d, int) and d > 0 for d in self.shape):
+            raise DeployError(f"{self.name}: shape {self.shape!r}, expected positive integers")
+        if self.dtype == "float32" and (self.scale, self.zero) != (None, None):
+            raise DeployError(f"{self.name}: float32 has no grid, but scale {self.scale!r} and zero {self.zero!r} came")
+        if self.dtype == "int8":
+            if not isinstance(self.scale, (int, float)) or not 0 < self.scale < math.inf:
+                raise DeployError(f"{self.name}: scale {self.scale!r}, expected a positive number")
+            if float(np.float32(self.scale)) != self.scale:
+                raise DeployError(f"{self.name}: scale {self.scale!r} is not a float32")
+            if not isinstance(self.zero, int) or not -128 <= self.zero <= 127:
+                raise DeployError(f"{self.name}: zero point {self.zero!r}, expected an integer in [-128, 127]")
+
+    def __str__(self) -> str:
+        grid = "" if self.scale is None else f", scale {self.scale:.6g}, zero point {self.zero}"
+        return f"{self.name} {self.dtype}[{', '.join(map(str, self.shape))}]{grid}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artefact:
+    """A complete folder. ``sections``: bytes of the network alone, built for ``device``; ``arena_bytes`` exact.
+
+    ``kernels`` are (place, kernel) pairs in the order of the schedule; ``checksums`` sha256 by file.
+    """
+
+    name: str
+    device: str
+    folder: Path
+    inputs: tuple[Boundary, ...]
+    outputs: tuple[Boundary, ...]
+    arena_bytes: int
+    sections: Sections
+    kernels: tuple[tuple[str, str], ...]
+    checksums: tuple[tuple[str, str], ...]
+
+    @property
+    def flash_bytes(self) -> int:
+        """Bytes to store: code, constants, initial values of variables."""
+        return self.sections.flash
+
+    @property
+    def source(self) -> Source:
+        """The C, as its header describes it."""
+        return read_source(self.folder)
+
+    def __str__(self) -> str:
+        width = max((len(place) for place, _ in self.kernels), default=0)
+        return "\n".join([
+            f"{self.name} for {self.device} in {self.folder}",
+            *(f"  input   {b}" for b in self.inputs),
+            *(f"  output  {b}" for b in self.outputs),
+            f"  flash   {self.flash_bytes:,} bytes: code {self.sections.text:,}, constants {self.sections.rodata:,}, "
+            f"initial values {self.sections.data:,}",
+            f"  RAM     arena {self.arena_bytes:,} bytes, variables {self.sections.ram:,} bytes; stack not included",
+            *(f"  {place:{width}}  {kernel}" for place, kernel in self.kernels)])
+
+    __repr__ = __str__
+
+
+def _boundaries_fit(source: Source, what: str, size: int, boundaries: tuple[Boundary, ...]) -> None:
+    elements = sum(math.prod(b.shape) for b in boundaries)
+    dtypes = {b.dtype for b in boundaries}
+    if elements != size or dtypes != {source.dtype.name}:
+        raise DeployError(f"{source.name}: the {what} {', '.join(map(str, boundaries)) or '(none)'} have {elements} "
+                          f"elements of {', '.join(sorted(dtypes)) or 'no dtype'}; "
+                          f"network.h says {size} of {source.dtype.name}")
+
+
+def write_artefact(folder: str | Path, *, device: str, inputs: tuple[Boundary, ...], outputs: tuple[Boundary, ...],
+                   kernels: tuple[tuple[str, str], ...] = ()) -> Artefact:
+    """Completes a folder that holds ``network.c`` and ``network.h``, and returns the artefact.
+
+    Compiles the network for ``device`` to learn its sections. The manifest is written last, so a folder with a
+    manifest is complete. Raises ``DeployError`` where the boundaries contradict the header, ``BuildError`` where the C
+    does not compile.
+    """
+    source = read_source(folder)
+    _boundaries_fit(source, "inputs", source.input_size, inputs)
+    _boundaries_fit(source, "outputs", source.output_size, outputs)
+    target = get_target(device)
+    (source.folder / MANIFEST).unlink(missing_ok=True)
+    sections = target.strategy.sections(target, source.folder)
+    _write(source.folder / "CMakeLists.txt", cmake_lists(source))
+    _write(source.folder / "example.c", example_c(source))
+    artefact = Artefact(
+        name=source.name, device=device, folder=source.folder, inputs=inputs, outputs=outputs,
+        arena_bytes=source.arena_bytes, sections=sections, kernels=kernels,
+        checksums=tuple((file, _checksum(source.folder / file)) for file in _SUMMED))
+    _write(source.folder / MANIFEST, json.dumps(_to_json(artefact), indent=2) + "\n")
+    return artefact
+
+
+def load_artefact(folder: str | Path) -> Artefact:
+    """Reads an artefact back and checks it against its files.
+
+    Raises ``DeployError`` where the manifest is missing, corrupt or of another version, or where the C was changed.
+    """
+    folder = Path(folder).resolve()
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise DeployError(f"{folder}: no {MANIFEST}: not an artefact's folder, or an export that did not finish; "
+                          f"export again")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DeployError(f"{path}: not JSON ({error}); export again") from error
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise DeployError(f"{path}: not a manifest of an artefact: \"format\" is not {FORMAT!r}")
+    if data.get("version") != VERSION:
+        raise DeployError(f"{path}: version {data.get('version')!r}, this Shohin reads version {VERSION}; export again")
+    try:
+        artefact = _from_json(folder, data)
+    except KeyError as error:
+        raise DeployError(f"{path}: the entry {error} is missing; export again") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise DeployError(f"{path}: an entry has the wrong form ({error}); export again") from error
+    _verify(path, artefact)
+    return artefact
+
+
+def _verify(path: Path, artefact: Artefact) -> None:
+    for file, expected in artefact.checksums:
+        if not (artefact.folder / file).is_file():
+            raise DeployError(f"{path}: {file} is missing beside it; export again")
+        found = _checksum(artefact.folder / file)
+        if found != expected:
+            raise DeployError(f"{path}: {file} was changed after export (sha256 {found[:12]}..., the manifest says "
+                              f"{expected[:12]}...); its numbers no longer hold, export again")
+    source = artefact.source
+    if (source.name, source.arena_bytes) != (artefact.name, artefact.arena_bytes):
+        raise DeployError(f"{path}: name and arena ({artefact.name}, {artefact.arena_bytes}) are not those of "
+                          f"network.h ({source.name}, {source.arena_bytes}); export again")
+    _boundaries_fit(source, "inputs", source.input_size, artefact.inputs)
+    _boundaries_fit(source, "outputs", source.output_size, artefact.outputs)
+
+
+def _to_json(artefact: Artefact) -> dict[str, Any]:
+    return {
+        "format": FORMAT, "version": VERSION, "name": artefact.name, "device": artefact.device,
+        "inputs": [asdict(b) for b in artefact.inputs], "outputs": [asdict(b) for b in artefact.outputs],
+        "arena_bytes": artefact.arena_bytes, "flash_bytes": artefact.flash_bytes, "sections": asdict(artefact.sections),
+        "kernels": [list(pair) for pair in artefact.kernels], "sha256": dict(artefact.checksums)}
+
+
+def _from_json(folder: Path, data: dict[str, Any]) -> Artefact:
+    def boundaries(rows: list[dict[str, Any]]) -> tuple[Boundary, ...]:
+        return tuple(Boundary(**{**row, "shape": tuple(row["shape"])}) for row in rows)
+
+    sums = {file: str(data["sha256"][file]) for file in _SUMMED}
+    return Artefact(
+        name=str(data["name"]), device=str(data["device"]), folder=folder, inputs=boundaries(data["inputs"]),
+        outputs=boundaries(data["outputs"]), arena_bytes=int(data["arena_bytes"]),
+        sections=Sections(**data["sections"]),
+        kernels=tuple((str(place), str(kernel)) for place, kernel in data["kernels"]), checksums=tuple(sums.items()))
+
+
+def _checksum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

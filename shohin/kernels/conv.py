@@ -1,0 +1,237 @@
+"""Convolutions of any window in float32, forward and input gradient: direct, in register tiles, nothing staged.
+
+Taps outside the image are skipped, so positions of the result are grouped by the taps that they meet (``Segment``):
+in a rectangle of segments all positions meet the same taps, and a tile is a run of positions along w, h or n,
+whichever is long enough. The input gradient is the same loop over ``dy`` with taps walked backwards; for stride s
+its positions fall into s x s phases, each with its own taps. Order: kh, kw, i (dx: kh, kw, o), one fma a term.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, register
+from shohin.kernels.common import (
+    HEAD, PREAMBLE, Panel, Segment, TileShape, ceil_div, declare_widths, fill, is_float32, panel_table, segment_table, segments,
+    depth_shape, store_row, tile_shape, tiles,
+)  # fmt: skip
+
+_L2 = 256 << 10
+
+
+@dataclass(frozen=True)
+class Direct:
+    """A contraction over taps. ``source`` and ``result`` are (h, w, channels of all groups), ``k`` and ``o`` the
+    channels of a group that are summed and made, ``kernel`` (kh, kw), ``rows`` and ``columns`` the segments of the
+    result's axes. ``transposed``: the input gradient.
+    ``depth``: depthwise; one group of ``o`` channels, each summed by itself (``k`` is 1)."""
+
+    n: int
+    source: tuple[int, int, int]
+    result: tuple[int, int, int]
+    k: int
+    o: int
+    groups: int
+    kernel: tuple[int, int]
+    rows: tuple[Segment, ...]
+    columns: tuple[Segment, ...]
+    transposed: bool
+    depth: bool
+    shape: TileShape
+
+    @property
+    def panels(self) -> list[Panel]:
+        return self.shape.depth_panels(self.o) if self.depth else self.shape.panels(self.o)
+
+    @property
+    def packed(self) -> int:
+        """Floats of one group's panels: [panel][kh][kw][k][channels of the panel]."""
+        return self.kernel[0] * self.kernel[1] * self.k * self.shape.padded(self.o)
+
+    @property
+    def joined(self) -> bool:
+        """Whether the taps of one kernel row are one run: side by side in the source (depthwise: at one distance)."""
+        steps = all(s.tap_step == 1 for s in self.columns)
+        return steps and (self.depth or self.groups == 1 and all(s.tap_source == 1 for s in self.columns))
+
+    @property
+    def pieces(self) -> tuple[int, int]:
+        """Images in a piece, and strips of rows that an image is cut into."""
+        size = 4 * self.source[0] * self.source[1] * self.source[2]
+        strips = ceil_div(size, _L2)
+        if self.n < 8:
+            strips = max(strips, min(max(1, self.result[0] // 4), ceil_div(16, self.n)))
+        return max(1, min(8, self.n // 16)) if strips == 1 else 1, min(strips, self.result[0])
+
+    @property
+    def count(self) -> int:
+        images, strips = self.pieces
+        return ceil_div(self.n, images) * strips
+
+    def lengths(self) -> set[int]:
+        """Every length of a run of positions that the loops below meet."""
+        images, strips = self.pieces
+        height = ceil_div(self.result[0], strips)
+        found = set()
+        for n in {min(images, self.n), self.n % images or images}:
+            for lo in range(0, self.result[0], height):
+                for s in self.rows:
+                    first = max(0, ceil_div(lo - s.start, s.step))
+                    h = min(s.length, max(0, ceil_div(min(lo + height, self.result[0]) - s.start, s.step))) - first
+                    found |= {(n, h, t.length)[direction(n, h, t.length)] for t in self.columns if h > 0}
+        return found
+
+    def flops(self) -> float:
+        taps = [sum(s.length * s.taps for s in axis) for axis in (self.rows, self.columns)]
+        return 2.0 * self.n * taps[0] * taps[1] * self.k * self.o * self.groups
+
+
+def direction(n: int, h: int, w: int) -> int:
+    """The axis along which tiles run: w if it holds four positions, then h, then n, else the longest."""
+    if w >= 4 or (w >= h and w >= n):
+        return 2
+    return 1 if h >= 4 or h >= n else 0
+
+
+_DIRECTION = "len[2] >= 4 || (len[2] >= len[1] && len[2] >= len[0]) ? 2 : len[1] >= 4 || len[1] >= len[0] ? 1 : 0"
+
+
+def describe(transposed: bool, depth: bool) -> Callable[[Site], Direct]:
+    def direct(site: Site) -> Direct:
+        x, w = (b.shape for b in site.operands)
+        y, a = site.results[0].shape, site.attrs
+        kernel, groups = (w[1], w[2]), 1 if depth else a["groups"]
+        axes = [tuple(segments(y[i + 1], x[i + 1], kernel[i], a["stride"][i], a["dilation"][i], a["padding"][i][0], transposed=transposed))
+                for i in (0, 1)]  # fmt: skip
+        shape = depth_shape(site.machine, y[3]) if depth else tile_shape(site.machine)
+        return Direct(x[0], x[1:], y[1:], 1 if depth else x[3] // groups, y[3] // groups, groups, kernel, axes[0], axes[1],
+                      transposed, depth, shape)  # fmt: skip
+
+    return direct
+
+
+def pack(q: Direct, site: Site, printer: Printer, name: str) -> str:
+    """Panels of the weights, piece ``chunk`` one panel of one group: [kh][kw][k][channels], zeros past the last."""
+    one, term = ("1", "T * O") if q.transposed and not q.depth else ("T * K", "1")  # strides in (o, kh, kw, i)
+    return PREAMBLE + fill(HEAD + """\
+  enum { K = $k, O = $o, T = $t, W = $w, COUNT = $count };
+  $table
+  const long group = chunk / COUNT;
+  const struct shohin_panel *p = panels + chunk % COUNT;
+  const long width = p->vectors * W, left = O - p->load;
+  const float *src = $weights + group * T * K * O + p->load * $one;
+  float *dst = (float *)shared + group * $packed + p->base * T * K;
+  for (long t = 0; t < T; t++)
+    $loops dst[(t * K + k) * width + j] = j < left ? src[j * $one + t * $tap + k * $term] : 0.0f;
+}
+""", name=name, k=q.k, o=q.o, t=q.kernel[0] * q.kernel[1], w=q.shape.width, count=len(q.panels), table=panel_table(q.panels),
+        packed=q.packed, one=one, tap="O" if one == "1" else "K", term=term, weights=printer.pointer(site.operands[1].name),
+        loops="for (long k = 0; k < K; k++) for (long j = 0; j < width; j++)" if one == "1" else
+        "for (long j = 0; j < width; j++) for (long k = 0; k < K; k++)")  # fmt: skip
+
+
+def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
+    shape, (images, strips) = q.shape, q.pieces
+    direct = site.port("epilogue") is None and q.o % shape.width == 0
+    run = tiles(shape, q.lengths(), q.panels, "d" if q.depth else "")
+    names = {"n": "in", "h": "ih", "w": "iw", **({"o": "0"} if q.depth else {"g": "group"})}
+    epilogue = "" if direct else fill("""
+        for (long r = 0; r < rows; r++) {
+          at[d] = t + r;
+          const long in = n0 + at[0], ih = hs->start + (j0 + at[1]) * hs->step, iw = ws->start + at[2] * ws->step;
+          float *out = y + ((in * RH + ih) * RW + iw) * RC + group * O;
+          (void)in; (void)ih; (void)iw;
+          $store
+        }""", store=store_row(site, printer, width=shape.width, count=q.o, lane="g" if q.depth else "o", first="first", stop="stop",
+                              tile="(tile + r * P + (first - panel->load))", out="out", names=names).replace("\n", "\n          "))  # fmt: skip
+    return PREAMBLE + declare_widths(q.o, shape.width) + run.declare + fill(HEAD + """\
+  enum { N = $n, SH = $sh, SW = $sw, SC = $sc, RH = $rh, RW = $rw, RC = $rc, K = $k, O = $o, KW = $kw, TAPS = $t, P = $p, W = $width };
+  $rows
+  $columns
+  $table
+  const float *x = $x, *weights = (const float *)shared;
+  float *y = $y, *tile = (float *)scratch;
+  struct shohin_run *runs = (struct shohin_run *)(scratch + $tile_bytes);
+  const long n0 = chunk / $strips * $images, n1 = n0 + $images < N ? n0 + $images : N;
+  const long h0 = chunk % $strips * $height, h1 = h0 + $height < RH ? h0 + $height : RH;
+  struct shohin_tile T = {.runs = runs};
+  (void)tile;
+  for (long group = 0; group < $groups; group++)
+  for (const struct shohin_panel *panel = panels; panel < panels + $panels; panel++) {
+    const long first = panel->first, stop = panel->stop, vectors = panel->vectors;
+    T.b = weights + group * $packed + panel->base * TAPS * K;
+    T.ldb = vectors * W;
+    (void)stop;
+    for (unsigned u = 0; u < sizeof hseg / sizeof *hseg; u++) {
+      const struct shohin_segment *hs = hseg + u;
+      const long j0 = h0 > hs->start ? (h0 - hs->start + hs->step - 1) / hs->step : 0;
+      long j1 = h1 > hs->start ? (h1 - hs->start + hs->step - 1) / hs->step : 0;
+      if (j1 > hs->length) j1 = hs->length;
+      if (j1 <= j0) continue;
+      for (unsigned v = 0; v < sizeof wseg / sizeof *wseg; v++) {
+        const struct shohin_segment *ws = wseg + v;
+        long count = 0;
+        for (long i = 0; i < hs->taps; i++) for (long j = 0; j < $run_taps; j++)
+          runs[count++] = (struct shohin_run){(i * hs->tap_source * SW + j * ws->tap_source) * SC,
+                                              ((hs->tap + i * hs->tap_step) * KW + ws->tap + j * ws->tap_step) * K, $run_length};
+        T.count = count;
+        const long len[3] = {n1 - n0, j1 - j0, ws->length};
+        const long xs[3] = {(long)SH * SW * SC, hs->source_step * SW * SC, ws->source_step * SC};
+        const long ys[3] = {(long)RH * RW * RC, (long)hs->step * RW * RC, ws->step * RC};
+        const long d = $direction, e = d == 0 ? 1 : 0, f = d == 2 ? 1 : 2;
+        const float *xb = x + ((n0 * SH + hs->source + j0 * hs->source_step) * SW + ws->source) * SC + group * K$load;
+        float *yb = y + ((n0 * RH + hs->start + j0 * hs->step) * RW + ws->start) * RC + group * O;
+        long at[3];
+        T.rs = xs[d];
+        T.ks = $ks;
+        T.ldc = $ldc;
+        (void)yb; (void)ys;
+        for (at[e] = 0; at[e] < len[e]; at[e]++) for (at[f] = 0; at[f] < len[f]; at[f]++)
+        for (long t = 0, rows, q = (len[d] + $tile_rows - 1) / $tile_rows; t < len[d]; t += rows, q--) {
+          rows = (len[d] - t + q - 1) / q;
+          T.a = xb + at[e] * xs[e] + at[f] * xs[f] + t * xs[d];
+          T.c = $c;
+          $call$epilogue
+        }
+      }
+    }
+  }
+}
+""", name=name, n=q.n, sh=q.source[0], sw=q.source[1], sc=q.source[2], rh=q.result[0], rw=q.result[1], rc=q.result[2], k=q.k, o=q.o,
+        kw=q.kernel[1], t=q.kernel[0] * q.kernel[1], p=shape.panel, width=shape.width, rows=segment_table("hseg", q.rows),
+        columns=segment_table("wseg", q.columns), x=printer.pointer(site.operands[0].name), y=printer.pointer(site.results[0].name),
+        tile_bytes=shape.rows * shape.panel * 4, strips=strips, images=images, height=ceil_div(q.result[0], strips), groups=q.groups,
+        packed=q.packed, table=panel_table(q.panels), panels=len(q.panels), ks="ws->tap_source * SC" if q.depth else "1",
+        load=" + panel->load" if q.depth else "", run_taps="(ws->taps > 0)" if q.joined else "ws->taps", run_length="ws->taps * K" if q.joined else "K",
+        direction=_DIRECTION, ldc="ys[d]" if direct else "P", tile_rows=shape.rows, call=run.call,
+        c="yb + at[e] * ys[e] + at[f] * ys[f] + t * ys[d] + first" if direct else "tile", epilogue=epilogue)  # fmt: skip
+
+
+def _claims(site: Site) -> bool:
+    """Any window; groups only if each has some channels to fill a vector with."""
+    groups = site.attrs["groups"]
+    return is_float32(site) and (groups == 1 or min(site.operands[0].shape[3], site.results[0].shape[3]) // groups >= 4)
+
+
+def kernel(name: str, op: str, doc: str, *, transposed: bool, depth: bool, predicate: Callable[[Site], bool]) -> Kernel:
+    """Registers a contraction over taps; two phases, weights into panels and the loops."""
+    direct = describe(transposed, depth)
+
+    def workspace(site: Site) -> int:
+        q = direct(site)
+        return q.shape.rows * q.shape.panel * 4 + 24 * q.kernel[0] * q.kernel[1] + 64
+
+    return register(Kernel(
+        name=name, op=op, doc=doc, predicate=predicate, ports=(PortSpec(name="epilogue", value="acc", times="once per element"),),
+        phases=(Phase(emit=lambda site, printer, name: pack(direct(site), site, printer, name),
+                      chunks=lambda site: direct(site).groups * len(direct(site).panels)),
+                Phase(emit=lambda site, printer, name: contract(direct(site), site, printer, name),
+                      chunks=lambda site: direct(site).count)),
+        workspace=workspace, shared=lambda site: direct(site).groups * direct(site).packed * 4, order="sequence",
+        flops=lambda site: direct(site).flops(),
+    ))  # fmt: skip
+
+
+FORWARD = kernel("conv2d_direct_f32", "conv2d", "any window, direct, in register tiles", transposed=False, depth=False, predicate=_claims)
+DX = kernel("conv2d_dx_direct_f32", "conv2d_dx", "its input gradient, by phases of the result", transposed=True, depth=False, predicate=_claims)

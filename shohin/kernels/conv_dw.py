@@ -1,0 +1,225 @@
+"""Weight gradients of convolutions in float32: a matrix product over positions, summed in ``chunks8``.
+
+Rows are the positions (n h w) of ``dy``; a block of 32 is summed in registers and added to its chunk's partial in
+memory, [group][kh kw i][o]; the second phase adds the eight chunks and turns them into the weights' layout. Within a
+block a tap reads *runs*: stretches of positions for which it lies inside the image. With few input channels all taps
+of a block are first gathered into a patch [kh kw i][position], zeros outside. A zero there gives the same bits as a
+skipped tap while ``dy`` is finite (the sums start from +0, so the sign of a zero is lost); other blocks go one by one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shohin.compiler.kernel import Kernel, Phase, Printer, Site, register
+from shohin.kernels.common import (
+    BLOCK, CHUNKS, HEAD, PREAMBLE, Lanes, TileShape, ceil_div, combine_chunks, fill, is_float32, tile_shape, tiles,
+)  # fmt: skip
+
+_FEW = 8  # input channels of a group below which a tap alone makes too small a tile
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """``x`` and ``dy`` are (h, w, channels of all groups), ``i`` and ``o`` a group's channels."""
+
+    n: int
+    x: tuple[int, int, int]
+    dy: tuple[int, int, int]
+    i: int
+    o: int
+    groups: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    pad: tuple[int, int]
+    shape: TileShape
+
+    @property
+    def taps(self) -> int:
+        return self.kernel[0] * self.kernel[1]
+
+    @property
+    def partial(self) -> int:
+        """Floats of one group's partial."""
+        return self.taps * self.i * self.shape.padded(self.o)
+
+    @property
+    def gathers(self) -> bool:
+        return self.i < _FEW and self.taps > 1
+
+    @property
+    def stages(self) -> bool:
+        """Whether ``dy`` is copied, padded with zeros to whole vectors."""
+        return self.o % self.shape.width != 0
+
+    def inside(self, axis: int) -> list[tuple[int, int, int]]:
+        """``(first, stop, source)`` for each tap of an axis: positions at which it lies inside, and its offset."""
+        rows, s = [], self.stride[axis]
+        for t in range(self.kernel[axis]):
+            at = t * self.dilation[axis] - self.pad[axis]
+            lo = max(0, ceil_div(-at, s))
+            rows.append((lo, max(lo, min(self.dy[axis], (self.x[axis] - 1 - at) // s + 1)), at))
+        return rows
+
+    def flops(self) -> float:
+        taps = [sum(stop - first for first, stop, _ in self.inside(axis)) for axis in (0, 1)]
+        return 2.0 * self.n * taps[0] * taps[1] * self.i * self.o * self.groups
+
+
+def gradient(site: Site) -> Gradient:
+    (x, dy), w, a = [b.shape for b in site.operands], site.results[0].shape, site.attrs
+    return Gradient(x[0], x[1:], dy[1:], w[3], dy[3] // a["groups"], a["groups"], (w[1], w[2]), tuple(a["stride"]),
+                    tuple(a["dilation"]), (a["padding"][0][0], a["padding"][1][0]), tile_shape(site.machine))  # fmt: skip
+
+
+_RUNS = """\
+static long $name(struct shohin_run *runs, long row, long stop, const int *h_in, const int *w_in) {
+  enum { P = $p, Q = $q };  // runs of one tap in rows row..stop-1: offset in x, row in the block, length
+  long count = 0, line = row / Q, q = row % Q, n = line / P, p = line % P, at = 0;
+  while (row < stop) {
+    const long left = stop - row < Q - q ? stop - row : Q - q, end = q + left;
+    const long lo = q > w_in[0] ? q : w_in[0], hi = end < w_in[1] ? end : w_in[1];
+    if (p >= h_in[0] && p < h_in[1] && lo < hi) {
+      const long a = ((n * $h + p * $sh + h_in[2]) * $w + lo * $sw + w_in[2]) * $c, b = at + lo - q;
+      struct shohin_run *last = runs + count - 1;
+      if (count && last->b + last->n == b && last->a + last->n * ($sw * $c) == a) last->n += hi - lo;
+      else runs[count++] = (struct shohin_run){a, b, hi - lo};
+    }
+    at += left; row += left; q = 0;
+    if (++p == P) { p = 0; n++; }
+  }
+  return count;
+}
+"""
+
+def runs_function(q: Gradient, name: str) -> str:
+    return fill(_RUNS, name=name, p=q.dy[0], q=q.dy[1], h=q.x[0], w=q.x[1], c=q.x[2], sh=q.stride[0], sw=q.stride[1])
+
+
+def tap_table(q: Gradient, axis: int) -> str:
+    """What ``inside`` says, as a constant table: ``h_in`` or ``w_in``."""
+    rows = ", ".join("{" + ", ".join(map(str, t)) + "}" for t in q.inside(axis))
+    return f"static const int {'hw'[axis]}_in[][3] = {{{rows}}};"
+
+
+_BY_TAP = """\
+    for (long kh = 0; kh < KH; kh++) for (long kw = 0; kw < KW; kw++) {
+      T.count = $runs_of(runs, row, end, h_in[kh], w_in[kw]);
+      if (!T.count) continue;
+      $panels
+        for (long i = 0, rows, q = (I + R - 1) / R; i < I; i += rows, q--) {
+          rows = (I - i + q - 1) / q;
+          T.a = x + i;
+          T.c = partial + ((kh * KW + kw) * I + i) * PO + first;
+          $call
+        }
+      }
+    }"""
+
+_GATHERED = """\
+    unsigned special = 0;
+    for (long r = row; r < end; r++) for (long o = 0; o < O; o++) {
+      unsigned bits;
+      __builtin_memcpy(&bits, dy + r * DC + o, 4);
+      special |= (bits & 0x7f800000u) == 0x7f800000u;
+    }
+    if (special) {
+      for (long kh = 0; kh < KH; kh++) for (long kw = 0; kw < KW; kw++) {
+        const long count = $runs_of(runs, row, end, h_in[kh], w_in[kw]);
+        for (long i = 0; i < I; i++) for (long o = 0; o < O; o++) {
+          float sum = 0.0f;
+          for (long j = 0; j < count; j++) for (long t = 0; t < runs[j].n; t++)
+            sum = __builtin_fmaf(x[runs[j].a + i + t * $step], dy[(row + runs[j].b + t) * DC + o], sum);
+          partial[((kh * KW + kw) * I + i) * PO + o] += sum;
+        }
+      }
+      continue;
+    }
+    for (long kh = 0; kh < KH; kh++) for (long kw = 0; kw < KW; kw++) {
+      float *out = patch + (kh * KW + kw) * I * 32;
+      const long count = $runs_of(runs, row, end, h_in[kh], w_in[kw]);
+      for (long t = 0; t < I * 32; t++) out[t] = 0.0f;
+      for (long j = 0; j < count; j++) for (long i = 0; i < I; i++) {
+        const float *from = x + runs[j].a + i;
+        float *to = out + i * 32 + runs[j].b;
+        for (long t = 0; t < runs[j].n; t++) to[t] = from[t * $step];
+      }
+    }
+    *runs = (struct shohin_run){0, 0, end - row};
+    T.count = 1;
+    $panels
+      for (long j = 0, rows, q = (TI + R - 1) / R; j < TI; j += rows, q--) {
+        rows = (TI - j + q - 1) / q;
+        T.a = patch + j * 32;
+        T.c = partial + j * PO + first;
+        $call
+      }
+    }"""
+
+
+def _accumulate(q: Gradient, site: Site, printer: Printer, name: str) -> str:
+    shape = q.shape
+    run = tiles(shape, [q.taps * q.i if q.gathers else q.i], shape.panels(q.o), "s" if q.gathers else "us")
+    panels = fill("""for (long first = 0; first < O; first += P) {
+        const long vectors = (O - first < P ? O - first + W - 1 : P) / W;
+        T.b = $b;
+        T.ldb = $ldb;""", b="stage + first" if q.stages else "dy + row * DC + first", ldb="PO" if q.stages else "DC")  # fmt: skip
+    stage = "" if not q.stages else """
+    for (long r = row; r < end; r++) for (long o = 0; o < PO; o++) stage[(r - row) * PO + o] = o < O ? dy[r * DC + o] : 0.0f;"""
+    runs_of = f"{name}_runs"
+    body = fill(_GATHERED if q.gathers else _BY_TAP, runs_of=runs_of, panels=panels, call=run.call,
+                step=q.stride[1] * q.x[2])  # fmt: skip
+    return PREAMBLE + Lanes(shape.width).declare + run.declare + runs_function(q, runs_of) + fill(HEAD + """\
+  enum { I = $i, O = $o, PO = $po, DC = $dc, KH = $kh, KW = $kw, TI = $ti, R = $r, P = $p, W = $w, ROWS = $n };
+  $rows
+  $columns
+  const long group = chunk % $groups, size = (ROWS + $pieces - 1) / $pieces, from = chunk / $groups * size;
+  const long to = from + size < ROWS ? from + size : ROWS;
+  const float *x = $x + group * I, *dy = $dy + group * O;
+  float *partial = (float *)shared + chunk * $partial;
+  struct shohin_run *runs = (struct shohin_run *)scratch;
+  float *stage = (float *)(scratch + 32 * sizeof *runs), *patch = stage + $stage_size;
+  struct shohin_tile T = {.runs = runs, .rs = $rs, .ks = $ks, .ldc = PO};
+  (void)stage; (void)patch;
+  for (long j = 0; j < $partial; j++) partial[j] = 0.0f;
+  for (long row = from; row < to; row += $block) {
+    const long end = row + $block < to ? row + $block : to;$stage
+$body
+  }
+}
+""", name=name, i=q.i, o=q.o, po=shape.padded(q.o), dc=q.dy[2], kh=q.kernel[0], kw=q.kernel[1], ti=q.taps * q.i, r=shape.rows,
+        p=shape.panel, w=shape.width, n=q.n * q.dy[0] * q.dy[1], rows=tap_table(q, 0), columns=tap_table(q, 1), groups=q.groups, pieces=CHUNKS,
+        x=printer.pointer(site.operands[0].name), dy=printer.pointer(site.operands[1].name), partial=q.partial, block=BLOCK,
+        stage=stage, stage_size=_stage(q), rs=BLOCK if q.gathers else 1, ks=1 if q.gathers else q.stride[1] * q.x[2], body=body)  # fmt: skip
+
+
+def _stage(q: Gradient) -> int:
+    return BLOCK * q.shape.padded(q.o) if q.stages else 0
+
+
+def _workspace(site: Site) -> int:
+    q = gradient(site)
+    return 32 * 24 + 4 * (_stage(q) + (BLOCK * q.taps * q.i if q.gathers else 0))
+
+
+def _combine(site: Site, printer: Printer, name: str) -> str:
+    q = gradient(site)
+    return combine_chunks(name, printer.pointer(site.results[0].name), q.groups, q.taps * q.i, q.o, q.shape.width)
+
+
+def _claims(site: Site) -> bool:
+    """Any window; groups only if each has some channels to fill a vector with."""
+    groups = site.attrs["groups"]
+    return is_float32(site) and (groups == 1 or min(b.shape[3] for b in site.operands) // groups >= 4)
+
+
+DW: Kernel = register(Kernel(
+    name="conv2d_dw_f32", op="conv2d_dw", doc="positions in blocks of 32, register tiles over input and output channels",
+    predicate=_claims, ports=(),
+    phases=(Phase(emit=lambda site, printer, name: _accumulate(gradient(site), site, printer, name),
+                  chunks=lambda site: CHUNKS * site.attrs["groups"]),
+            Phase(emit=_combine, chunks=lambda site: max(1, min(16, gradient(site).partial * gradient(site).groups >> 12)))),
+    workspace=_workspace, shared=lambda site: CHUNKS * gradient(site).groups * gradient(site).partial * 4, order="chunks8",
+    flops=lambda site: gradient(site).flops(),
+))  # fmt: skip

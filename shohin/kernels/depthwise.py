@@ -1,0 +1,102 @@
+"""Depthwise convolutions in float32 (one filter a channel): forward, input gradient, weight gradient.
+
+Forward and input gradient are the loops of ``conv`` with vectors of channels in the place of a broadcast scalar. The
+weight gradient goes through blocks of 32 positions (``chunks8``); a tile holds the taps of up to three kernel rows
+that lie inside the image for the whole block, or of one, so that a tap outside is skipped. Where the channels are no
+whole vectors the last vector overlaps the one before and only its end is kept: nothing is read past a row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from shohin.compiler.kernel import Kernel, Phase, Printer, Site, register
+from shohin.kernels.common import (
+    BLOCK, CHUNKS, HEAD, PREAMBLE, Lanes, TileShape, combine_chunks, depth_shape, fill, is_float32, panel_table, tiles,
+)  # fmt: skip
+from shohin.kernels.conv import kernel
+from shohin.kernels.conv_dw import Gradient, gradient, runs_function, tap_table
+
+_ROWS = 3
+
+
+def _claims(site: Site) -> bool:
+    groups = site.attrs["groups"]
+    return is_float32(site) and groups > 1 and site.operands[0].shape[3] == site.results[0].shape[3] == groups
+
+
+def _claims_dw(site: Site) -> bool:
+    groups = site.attrs["groups"]
+    return is_float32(site) and groups > 1 and all(b.shape[3] == groups for b in site.operands)
+
+
+def _shape(q: Gradient, site: Site) -> TileShape:
+    return depth_shape(site.machine, q.dy[2], _ROWS, 4)
+
+
+def _accumulate(site: Site, printer: Printer, name: str) -> str:
+    q = gradient(site)
+    shape, channels = _shape(q, site), q.dy[2]
+    panels = shape.depth_panels(channels)
+    run = replace(tiles(shape, (), panels, "ds"), sizes=tuple(range(1, min(_ROWS, q.kernel[0]) + 1)))
+    return PREAMBLE + Lanes(shape.width).declare + run.declare + runs_function(q, f"{name}_runs") + fill(HEAD + """\
+  enum { P = $p, Q = $q, C = $c, PC = $pc, KH = $kh, KW = $kw, ROWS = $n };
+  $h_in
+  $w_in
+  $table
+  const long size = (ROWS + $pieces - 1) / $pieces, from = chunk * size, to = from + size < ROWS ? from + size : ROWS;
+  const float *x = $x, *dy = $dy;
+  float *partial = (float *)shared + chunk * (KH * KW * PC);
+  struct shohin_run *runs = (struct shohin_run *)scratch;
+  struct shohin_tile T = {.runs = runs, .rs = $rs, .ks = $ks, .ldb = C, .ldc = KW * PC};
+  for (long j = 0; j < KH * KW * PC; j++) partial[j] = 0.0f;
+  for (long row = from; row < to; row += $block) {
+    const long end = row + $block < to ? row + $block : to, top = row / Q, bottom = (end - 1) / Q;
+    const int one = top / P == bottom / P;  // the block's lines are p0..p1 of one image, or touch two
+    const long p0 = one ? top % P : 0, p1 = one ? bottom % P : P - 1;
+    for (long kh = 0, rows; kh < KH; kh += rows) {
+      for (rows = 0; rows < $rows && kh + rows < KH && h_in[kh + rows][0] <= p0 && p1 < h_in[kh + rows][1];) rows++;
+      if (!rows) rows = 1;
+      for (long kw = 0; kw < KW; kw++) {
+        T.count = $runs_of(runs, row, end, h_in[kh], w_in[kw]);
+        if (!T.count) continue;
+        for (const struct shohin_panel *p = panels; p < panels + $panels; p++) {
+          const long vectors = p->vectors;
+          T.a = x + p->load;
+          T.b = dy + row * C + p->load;
+          T.c = partial + (kh * KW + kw) * PC + p->base;
+          $call
+        }
+      }
+    }
+  }
+}
+""", name=name, p=q.dy[0], q=q.dy[1], c=channels, pc=shape.padded(channels), kh=q.kernel[0], kw=q.kernel[1], n=q.n * q.dy[0] * q.dy[1],
+        h_in=tap_table(q, 0), w_in=tap_table(q, 1), table=panel_table(panels), panels=len(panels), pieces=CHUNKS, block=BLOCK,
+        x=printer.pointer(site.operands[0].name), dy=printer.pointer(site.operands[1].name), rows=_ROWS, runs_of=f"{name}_runs",
+        rs=q.dilation[0] * q.x[1] * q.x[2], ks=q.stride[1] * q.x[2], call=run.call)  # fmt: skip
+
+
+def _combine(site: Site, printer: Printer, name: str) -> str:
+    q = gradient(site)
+    shape = _shape(q, site)
+    last = shape.depth_panels(q.dy[2])[-1]
+    return combine_chunks(name, printer.pointer(site.results[0].name), 1, q.taps, q.dy[2], shape.width, last.first - last.load)
+
+
+def _shared(site: Site) -> int:
+    """Partials, and a vector past them that the combination of a ragged last panel may read."""
+    q = gradient(site)
+    shape = _shape(q, site)
+    return 4 * (CHUNKS * q.taps * shape.padded(q.dy[2]) + shape.width)
+
+
+FORWARD = kernel("conv2d_depthwise_f32", "conv2d", "vectors of channels, tiles of positions", transposed=False, depth=True, predicate=_claims)
+DX = kernel("conv2d_dx_depthwise_f32", "conv2d_dx", "its input gradient, by phases", transposed=True, depth=True, predicate=_claims)
+DW: Kernel = register(Kernel(
+    name="conv2d_dw_depthwise_f32", op="conv2d_dw", doc="blocks of 32 positions, up to three kernel rows in a tile",
+    predicate=_claims_dw, ports=(),
+    phases=(Phase(emit=_accumulate, chunks=lambda site: CHUNKS), Phase(emit=_combine, chunks=lambda site: 1)),
+    workspace=lambda site: 24 * BLOCK, shared=_shared, order="chunks8",
+    flops=lambda site: gradient(site).flops(),
+))  # fmt: skip

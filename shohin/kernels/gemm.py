@@ -1,0 +1,216 @@
+"""Matrix products in float32: ``... m k, ... k n -> ... m n`` with either operand transposed, and 1x1 convolutions.
+
+A convolution of one tap, stride 1 and no padding is a product of the tensor as it lies (rows n h w). The right side
+is packed into panels of one tile's channels, zero-padded to whole vectors, where it does not already lie so that
+vectors can be read from it; the left side is read where it lies, one broadcast a row. K is one sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import prod
+
+from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, register
+from shohin.kernels.common import HEAD, PREAMBLE, TileShape, ceil_div, declare_widths, fill, is_float32, store_row, tile_shape, tiles
+
+_L1, _L2 = 32 << 10, 128 << 10
+
+
+@dataclass(frozen=True)
+class Product:
+    """``batch`` products of (m, k) by (k, n). Strides in elements: ``a`` (m, k), ``b`` (k, n); the batch axes are
+    ``(name, extent, stride in a, stride in b)``, outermost first. ``axes``: what row m means to a port."""
+
+    m: int
+    n: int
+    k: int
+    a: tuple[int, int]
+    b: tuple[int, int]
+    batch: tuple[tuple[str, int, int, int], ...]
+    axes: tuple[tuple[str, int], ...]
+    lane: str
+    shape: TileShape
+
+    @property
+    def count(self) -> int:
+        return prod(e for _, e, _, _ in self.batch)
+
+    @property
+    def packs(self) -> bool:
+        """Whether ``b`` is copied: it is transposed, has a ragged edge, or a long stride that would thrash L1."""
+        if self.b[1] != 1 or self.n % self.shape.width:
+            return True
+        return self.k * self.shape.panel * 4 > _L1 and self.m > 4 * self.shape.rows and self.n > self.shape.panel
+
+    @property
+    def packed(self) -> int:
+        """Floats of one packed ``b``."""
+        return self.k * self.shape.padded(self.n)
+
+    @property
+    def rows(self) -> int:
+        return self.shape.split(self.m)[0]
+
+    @property
+    def block(self) -> int:
+        """Rows of ``a`` that stay in L2 while all panels pass."""
+        return max(1, _L2 // (4 * self.k * self.rows)) * self.rows
+
+    @property
+    def pieces(self) -> tuple[int, int]:
+        """Pieces of m (whole tiles) and of n (whole panels): at least 256 kFLOP each, at most 32 over all batches."""
+        want = min(max(1, 32 // self.count), max(1, int(2.0 * self.m * self.n * self.k) >> 18))
+        m = ceil_div(ceil_div(self.m, self.rows), ceil_div(ceil_div(self.m, self.rows), want))
+        panels = len(self.shape.panels(self.n))
+        return m, ceil_div(panels, ceil_div(panels, max(1, want // m)))
+
+
+def _matmul(site: Site) -> Product:
+    (sa, sb), attrs = [b.shape for b in site.operands], site.attrs
+    m, k = sa[-2:][::-1] if attrs["transpose_a"] else sa[-2:]
+    n = sb[-2] if attrs["transpose_b"] else sb[-1]
+    rank = max(len(sa), len(sb)) - 2
+    batch = []
+    for j in range(rank - 1, -1, -1):
+        ea, eb = (s[-3 - j] if len(s) > 2 + j else 1 for s in (sa, sb))
+        batch.append((f"_{j}", max(ea, eb), prod(sa[-2 - j:]) if ea > 1 else 0, prod(sb[-2 - j:]) if eb > 1 else 0))
+    axes: tuple[tuple[str, int], ...] = (("m", m),)
+    if not attrs["transpose_a"]:  # rows of batches that share b are rows of one product
+        while batch and batch[-1][3] == 0 and batch[-1][2] == m * k:
+            name, extent, _, _ = batch.pop()
+            axes, m = ((name, extent), *axes), m * extent
+    return Product(m, n, k, (1, m) if attrs["transpose_a"] else (k, 1), (1, k) if attrs["transpose_b"] else (n, 1),
+                   tuple(batch), axes, "n", tile_shape(site.machine))  # fmt: skip
+
+
+def _pointwise(transposed: bool) -> Callable[[Site], Product]:
+    def describe(site: Site) -> Product:
+        n, h, w, k = site.operands[0].shape
+        channels = site.results[0].shape[-1]
+        return Product(n * h * w, channels, k, (k, 1), (channels, 1) if transposed else (1, k), (),
+                       (("n", n), ("h", h), ("w", w)), "o", tile_shape(site.machine))  # fmt: skip
+
+    return describe
+
+
+# ------------------------------------------------------------------------------------------------------ phases
+
+
+def _pack(product: Product, site: Site, printer: Printer, name: str) -> str:
+    """Panels of ``b``: piece ``chunk`` is one panel of one product, [k][channels of the panel]."""
+    across = "for (long j = 0; j < width; j++) for (long k = 0; k < K; k++)"
+    along = "for (long k = 0; k < K; k++) for (long j = 0; j < width; j++)"
+    return PREAMBLE + fill(HEAD + """\
+  const float *src = $b;
+  float *dst = (float *)shared;
+  enum { K = $k, N = $n, W = $w, P = $p };
+  const long panels = (N + P - 1) / P, z = chunk / panels, first = chunk % panels * P, left = N - first;
+  const long width = left >= P ? P : (left + W - 1) / W * W;
+  src += z * K * N + first * $bn;
+  dst += z * $packed + first * K;
+  $loops dst[k * width + j] = j < left ? src[k * $bk + j * $bn] : 0.0f;
+}
+""", name=name, b=printer.pointer(site.operands[1].name), k=product.k, n=product.n, w=product.shape.width,
+        p=product.shape.panel, packed=product.packed, bk=product.b[0], bn=product.b[1],
+        loops=along if product.b[1] == 1 else across)  # fmt: skip
+
+
+def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
+    q, shape = product, product.shape
+    rows, (pm, pn) = q.rows, q.pieces
+    direct = site.port("epilogue") is None and q.n % shape.width == 0
+    run = tiles(shape, (), shape.panels(q.n), "u" if q.a[0] == 1 else "")
+    run = replace(run, sizes=tuple(sorted({rows, q.m % rows or rows})))
+    names, offsets, left, packed = {}, {"a": ["0"], "b": ["0"]}, "z", q.packed
+    for axis, extent, sa, sb in reversed(q.batch):
+        index = f"({left} % {extent})"
+        left = f"({left} / {extent})"
+        names[axis] = index
+        offsets["a"].append(f"{index} * {sa}")
+        if sb:
+            offsets["b"].append(f"{index} * {packed if q.packs else sb}")
+            packed *= extent
+    row, merged = ({"m": "im"}, None) if len(q.axes) == 1 else ({}, {"im": q.axes})
+    epilogue = "" if direct else fill("""
+      for (long r = 0; r < rows; r++) {
+        const long im = m + r;
+        float *out = y + im * N;
+        $store
+      }""", store=store_row(site, printer, width=shape.width, count=q.n, lane=q.lane, first="first", stop="stop",
+                            tile=f"(tile + r * {shape.panel})", out="out", names={**names, **row, "g": "0"},
+                            merged=merged).replace("\n", "\n        "))  # fmt: skip
+    return PREAMBLE + declare_widths(q.n, shape.width) + run.declare + fill(HEAD + """\
+  enum { M = $m, N = $n, K = $k, W = $w, P = $p, R = $rows };
+  const long z = chunk / $pieces, mine = chunk % $pieces;
+  const float *a = $a + $oa, *bs = $b + $ob;
+  float *y = $y + z * M * N, *tile = (float *)scratch;
+  (void)tile;
+  const long mtiles = (M + R - 1) / R, ptiles = (N + P - 1) / P;
+  const long m0 = mine / $pn * ((mtiles + $pm - 1) / $pm) * R, m1 = m0 + (mtiles + $pm - 1) / $pm * R;
+  const long p0 = mine % $pn * ((ptiles + $pn - 1) / $pn), p1 = p0 + (ptiles + $pn - 1) / $pn;
+  struct shohin_run *one = (struct shohin_run *)(scratch + $tile_bytes);
+  *one = (struct shohin_run){0, 0, K};
+  struct shohin_tile T = {.runs = one, .count = 1, .rs = $sm, .ks = $sk, .ldc = $ldc};
+  const long last = m1 < M ? m1 : M, panels = p1 < ptiles ? p1 : ptiles;
+  for (long mb = m0; mb < last; mb += $block)
+  for (long p = p0; p < panels; p++) {
+    const long first = p * P, stop = first + P < N ? first + P : N, vectors = (stop - first + W - 1) / W;
+    T.b = bs + first * $panel;
+    T.ldb = $ldb;
+    for (long m = mb; m < last && m < mb + $block; m += R) {
+      const long rows = last - m < R ? last - m : R;
+      T.a = a + m * $sm;
+      T.c = $c;
+      $call$epilogue
+    }
+  }
+}
+""", name=name, m=q.m, n=q.n, k=q.k, w=shape.width, p=shape.panel, rows=rows, pieces=pm * pn, pm=pm, pn=pn,
+        a=printer.pointer(site.operands[0].name), y=printer.pointer(site.results[0].name),
+        b="(const float *)shared" if q.packs else printer.pointer(site.operands[1].name),
+        oa=" + ".join(offsets["a"]), ob=" + ".join(offsets["b"]), sm=q.a[0], sk=q.a[1],
+        tile_bytes=rows * shape.panel * 4, ldc="N" if direct else "P", block=q.block, panel="K" if q.packs else "1",
+        ldb="vectors * W" if q.packs else "N", c="y + m * N + first" if direct else "tile",
+        call=run.call, epilogue=epilogue)  # fmt: skip
+
+
+def _phases(describe: Callable[[Site], Product]) -> tuple[Phase, ...]:
+    """Packing does nothing where ``b`` is read as it lies (no pieces)."""
+
+    def packs(site: Site) -> int:
+        q = describe(site)
+        return prod(e for _, e, _, sb in q.batch if sb) * len(q.shape.panels(q.n)) if q.packs else 0
+
+    def pieces(site: Site) -> int:
+        q = describe(site)
+        return q.count * q.pieces[0] * q.pieces[1]
+
+    return (Phase(emit=lambda site, printer, name: _pack(describe(site), site, printer, name), chunks=packs),
+            Phase(emit=lambda site, printer, name: _multiply(describe(site), site, printer, name), chunks=pieces))  # fmt: skip
+
+
+def _kernel(name: str, op: str, doc: str, describe: Callable[[Site], Product], predicate: Callable[[Site], bool]) -> Kernel:
+    def shared(site: Site) -> int:
+        q = describe(site)
+        return prod(e for _, e, _, sb in q.batch if sb) * q.packed * 4 if q.packs else 0
+
+    return register(Kernel(
+        name=name, op=op, doc=doc, predicate=lambda site: is_float32(site) and predicate(site),
+        ports=(PortSpec(name="epilogue", value="acc", times="once per element"),), phases=_phases(describe),
+        workspace=lambda site: describe(site).rows * describe(site).shape.panel * 4 + 64, shared=shared, order="sequence",
+        flops=lambda site: 2.0 * describe(site).count * describe(site).m * describe(site).n * describe(site).k,
+    ))  # fmt: skip
+
+
+def is_pointwise(site: Site) -> bool:
+    """One tap, stride 1, no padding, one group: the tensor is a matrix as it lies."""
+    a = site.attrs
+    return (a["groups"] == 1 and site.operands[1].shape[1:3] == (1, 1) and tuple(a["stride"]) == (1, 1)
+            and all(not p for side in a["padding"] for p in side))  # fmt: skip
+
+
+MATMUL = _kernel("matmul_f32", "matmul", "register tiles over m and n; b packed where that pays", _matmul,
+                 lambda site: len(site.operands[0].shape) >= 2 and len(site.operands[1].shape) >= 2)  # fmt: skip
+POINTWISE = _kernel("conv2d_pointwise_f32", "conv2d", "a 1x1 convolution as a matrix product", _pointwise(False), is_pointwise)
+POINTWISE_DX = _kernel("conv2d_dx_pointwise_f32", "conv2d_dx", "its input gradient, likewise", _pointwise(True), is_pointwise)

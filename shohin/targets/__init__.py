@@ -1,0 +1,22 @@
+"""Devices. Every file here that defines ``TARGET`` is one: a new device is a new file, and no other change."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from shohin.targets.target import (
+    Instruction,
+    Memory,
+    RunResult,
+    Strategy,
+    Target,
+    get_target,
+    register_target,
+    target_names,
+)
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+__all__ = ["Instruction", "Memory", "RunResult", "Strategy", "Target", "get_target", "register_target", "target_names"]

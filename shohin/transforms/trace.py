@@ -1,0 +1,61 @@
+"""``trace(f)(*args)``: the graph of a function, readable, with places; ``const`` marks a captured array as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from shohin.core import trees
+from shohin.core.cells import Cell
+from shohin.core.graph import Graph
+from shohin.core.tensor import Tensor, as_tensor
+from shohin.core.trace import stage
+from shohin.ops import move
+
+
+@dataclass(frozen=True)
+class Traced:
+    """``graph`` takes the arguments' tensors in order, then the values of ``cells``; it returns the results, then ``writes``."""
+
+    graph: Graph
+    cells: tuple[Cell, ...]
+    writes: tuple[Cell, ...]
+    outputs: trees.Spec
+
+    def __str__(self) -> str:
+        return str(self.graph)
+
+
+def trace(f: Callable[..., Any]) -> Callable[..., Traced]:
+    """A function that stages ``f`` on its arguments and returns the program instead of running it.
+
+    >>> print(trace(lambda x: x * 2)(as_tensor([1.0])).graph.nodes[-1].op.name)
+    multiply
+    """
+
+    def run(*args: Any, **keywords: Any) -> Traced:
+        leaves, spec = trees.flatten((args, keywords))
+        tensors = [as_tensor(v) for v in leaves]
+        found: list[trees.Spec] = []
+
+        def flat(*values: Tensor) -> list[Tensor]:
+            a, k = trees.unflatten(spec, values)
+            out, out_spec = trees.flatten(f(*a, **k))
+            found.append(out_spec)
+            return [as_tensor(o) for o in out]
+
+        staged = stage(flat, [t.aval for t in tensors])
+        if staged.tensors:
+            values = staged.tensors
+            raise ValueError(f"trace: the function captures {len(values)} tensors, the first {values[0].aval}; pass them as arguments")
+        return Traced(staged.graph, staged.cells, staged.writes, found[0])
+
+    return run
+
+
+def const(x: Any) -> Tensor:
+    """An array that a compiled function may look up without its being an argument; compared at each call."""
+    return move.asarray(np.asarray(x))

@@ -1,0 +1,63 @@
+"""The shapes that the kernels are tested on: odd ones, and borders of every kind."""
+
+from __future__ import annotations
+
+import itertools
+
+from shohin.core import dtypes, loop
+from tests.kernels.harness import MACHINES, Case, conv_case
+
+ACC = loop.Name("acc", dtypes.float32)
+OPS = ("conv2d", "conv2d_dx", "conv2d_dw")
+# n, h, w, c, o, kernel, stride, padding, dilation, groups
+CONVS = [
+    (1, 1, 1, 1, 1, (1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1), 1),
+    (2, 9, 7, 13, 37, (1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1), 1),
+    (3, 14, 14, 16, 32, (1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1), 1),
+    (3, 13, 11, 16, 33, (1, 1), (2, 2), ((0, 0), (0, 0)), (1, 1), 1),
+    (2, 7, 9, 8, 16, (1, 1), (3, 2), ((1, 0), (0, 2)), (1, 1), 1),
+    (1, 28, 28, 1, 16, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1),
+    (3, 28, 28, 16, 16, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1),
+    (2, 14, 14, 32, 64, (3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1), 1),
+    (7, 7, 7, 13, 37, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1),
+    (16, 5, 3, 4, 8, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1),
+    (40, 4, 4, 3, 20, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1),
+    (2, 49, 10, 1, 64, (10, 4), (2, 2), ((4, 5), (1, 2)), (1, 1), 1),
+    (1, 97, 61, 3, 13, (5, 3), (2, 1), ((2, 0), (0, 3)), (1, 1), 1),
+    (2, 15, 17, 5, 9, (7, 7), (1, 1), ((3, 3), (3, 3)), (1, 1), 1),
+    (1, 15, 17, 5, 9, (7, 6), (3, 2), ((5, 1), (0, 4)), (1, 1), 1),
+    (2, 19, 16, 6, 24, (3, 3), (1, 1), ((2, 2), (2, 2)), (2, 2), 1),
+    (2, 19, 16, 6, 24, (3, 2), (2, 3), ((4, 0), (1, 2)), (2, 4), 1),
+    (1, 20, 20, 9, 17, (2, 4), (4, 4), ((3, 1), (2, 0)), (2, 3), 1),
+    (2, 9, 9, 12, 24, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 3),
+    (2, 9, 9, 32, 16, (3, 2), (2, 1), ((1, 1), (0, 1)), (1, 1), 4),
+    (1, 6, 5, 3, 4, (2, 2), (3, 3), ((0, 0), (0, 0)), (1, 1), 1),
+    (1, 6, 5, 3, 4, (6, 5), (1, 1), ((0, 0), (0, 0)), (1, 1), 1),
+    (2, 2, 2, 8, 16, (5, 5), (1, 1), ((2, 2), (2, 2)), (1, 1), 1),
+    (1, 14, 14, 64, 64, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 64),
+    (3, 14, 14, 64, 64, (3, 3), (2, 2), ((0, 1), (0, 1)), (1, 1), 64),
+    (2, 9, 11, 37, 37, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 37),
+    (7, 5, 6, 13, 13, (5, 5), (2, 2), ((2, 2), (2, 2)), (1, 1), 13),
+    (2, 13, 9, 24, 24, (3, 2), (1, 2), ((2, 0), (1, 1)), (2, 3), 24),
+    (1, 97, 61, 5, 5, (7, 1), (3, 1), ((3, 2), (0, 0)), (1, 1), 5),
+    (40, 3, 4, 100, 100, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 100),
+]
+
+
+def convs(level: str, ops: tuple[str, ...] = OPS) -> list[Case]:
+    made = []
+    for i, (shape, op) in enumerate(itertools.product(CONVS, ops)):
+        n, h, w, c, o, kernel, stride, padding, dilation, groups = shape
+        plain = conv_case(op, n, h, w, c, o, kernel, stride, padding, dilation, groups, machine=MACHINES[level])
+        if op == "conv2d_dw" or i % 2:
+            made.append(plain)
+            continue
+        channel = (loop.Var("g"),) if groups == c > 1 else (loop.Var("o"),)
+        if 1 < groups < c:
+            made.append(plain)
+            continue
+        residual = loop.Load("e0", (loop.Var("n"), loop.Var("h"), loop.Var("w"), *channel), dtypes.float32)
+        port = (ACC + residual) * loop.Load("e1", channel, dtypes.float32) + 0.25
+        made.append(conv_case(op, n, h, w, c, o, kernel, stride, padding, dilation, groups, machine=MACHINES[level], port=port,
+                              extra=(plain.result, (plain.result[-1],))))  # fmt: skip
+    return made
