@@ -10,7 +10,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_MODULES = "compress data deploy loop nn optim primitive random search testing train trees"
+_MODULES = "compress data deploy nn optim search testing train"
 _NAMES = {
     "shohin.ops.math": "abs add astype atan2 bitwise_and bitwise_invert bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor ceil clip "
     "cos divide equal erf exp expm1 floor floor_divide full_like greater greater_equal isfinite isnan less less_equal log log1p logical_and "
@@ -42,12 +42,14 @@ _NAMES = {
 }
 _TABLE = {name: module for module, names in _NAMES.items() for name in names.split()}
 _RENAMED = {"bool": ("shohin.core.dtypes", "bool_"), "seed": ("shohin.ops.random", "seed"), "random": ("shohin.ops.random", None),
-            "loop": ("shohin.core.loop", None), "tree": ("shohin.core.trees", None), "primitive": ("shohin.ops.primitive", None)}  # fmt: skip
+            "loop": ("shohin.core.loop", None), "tree": ("shohin.core.trees", None), "primitive": ("shohin.ops.primitive", "primitive")}  # fmt: skip
 pi, e, inf, nan, newaxis = 3.141592653589793, 2.718281828459045, float("inf"), float("nan"), None
 
 
 def __getattr__(name: str) -> Any:
     if name in _TABLE:
+        if name == "jit":  # the host's kernels come with the compiler
+            import_module("shohin.kernels")
         value = getattr(import_module(_TABLE[name]), name)
     elif name in _RENAMED:
         module, attribute = _RENAMED[name]

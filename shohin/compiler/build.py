@@ -27,7 +27,7 @@ import platformdirs
 from shohin.core.errors import BuildError
 
 FLAGS = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off",
-         "-fno-unroll-loops")  # fmt: skip
+         "-fno-unroll-loops", "-mprefer-vector-width=512")  # fmt: skip
 ZIG = ("-nostdlib", "-fno-sanitize=undefined", "-Wno-pass-failed", "-g0")
 LEVELS = ("native", "x86_64_v3", "x86_64_v4", "generic")
 _ALIAS = {"v3": "x86_64_v3", "v4": "x86_64_v4"}

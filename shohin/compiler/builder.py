@@ -184,12 +184,13 @@ class Builder:
             updates += [f"{n}{tag} = {x};" for n, x in zip(f.names, texts)]
         return [*inner.lines, *updates]
 
-    def merge(self, scope: Scope, left: str, right: Mapping[str, str], vec: bool) -> Lines:
-        """``left = combiner(left, right)`` of two accumulators."""
+    def merge(self, scope: Scope, left: str, right: Mapping[str, str], vec: bool, only: str = "") -> Lines:
+        """``left = combiner(left, right)`` of two accumulators (of all of them, or of one)."""
         kind = "vector" if vec else "scalar"
         names = self.state_names(left, vec) | {f"{n}_": Bound(x, kind) for n, x in right.items()}
         inner = scope.child(names)
-        updates = [f"{f.names[0]}{left} = {self.text(inner, merge[0], vec)};" for f, _, _, merge in self.folds]
+        updates = [f"{f.names[0]}{left} = {self.text(inner, merge[0], vec)};" for f, _, _, merge in self.folds
+                   if only in ("", f.names[0])]  # fmt: skip
         return [*inner.lines, *updates]
 
     def store(self, scope: Scope, names: Mapping[str, Bound], vec: bool) -> Lines:
@@ -282,5 +283,5 @@ def merge_of(f: Fold) -> list[Expr]:
     """Two partial results of one accumulator (``a0`` and ``a0_``)."""
     if len(f.names) > 1:
         return []
-    other = Name(f.names[0] + "_", f.dtypes[0])
-    return [combine("add" if f.combiner == "fma" else f.combiner, state(f)[0], other, f.dtypes[0])]
+    name, t = f.names[0], f.dtypes[0]
+    return [combine("add" if f.combiner == "fma" else f.combiner, Name(name, t), Name(name + "_", t), t)]

@@ -2,7 +2,8 @@
 
 Names are bound to C text: loop variables (``loop.Var``) to integers of type ``long``, names (``loop.Name``) to
 scalars, in lanes to vectors unless the text is ``Uniform``. A merged variable stands for several axes: where a load's
-strides collapse it is used as it is, else the axes are recovered by / and %.
+strides collapse it is used as it is, else the axes are recovered by / and %. Its key is its C text, or a name that
+``names`` binds.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from math import prod
 
 from shohin.compiler.ctext import Need, lane, stored, vector
 from shohin.compiler.flat import Flat, coefficient, flatten, nodes, opaque, rewrite, simplify
-from shohin.compiler.names import Bound, Code
+from shohin.compiler.names import Bound, Code, paren
 from shohin.compiler.scope import Scope
 from shohin.core import dtypes
 from shohin.core.dtypes import DType
@@ -62,11 +63,11 @@ class CPrinter:
                bind: Callable[[str, str, bool], Bound], width: int) -> tuple[Scope, Expr]:  # fmt: skip
         expr = flatten(expr, self.buffers)
         ranges: dict[str, tuple[int, int]] = {}
-        texts = dict(names)
+        texts = {n: t if isinstance(t, Uniform) else paren(t) for n, t in names.items()}
         for variable, axes in (merged or {}).items():
             expr = merge_axes(expr, variable, axes)
             ranges[variable] = (0, prod(n for _, n in axes) - 1)
-            texts.setdefault(variable, variable)
+            texts.setdefault(variable, paren(variable))
         expr = rewrite(expr, lambda e: simplify(e, ranges))
         code = Code(pointer=self.pointer, needs=self.needs, ranges=ranges, counter=self._counter, prefix="e")
         used = {e.name: isinstance(e, Var) for e in nodes([expr]) if isinstance(e, Var | Name)}

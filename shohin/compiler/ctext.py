@@ -302,7 +302,26 @@ HEADER = """\
 #define SH_INDEPENDENT _Pragma("GCC ivdep")
 #define SH_UNROLL _Pragma("GCC unroll 16")
 #else
+#include <math.h>
 #define SH_INDEPENDENT
 #define SH_UNROLL
+#define __builtin_fmaf fmaf
+#define __builtin_fma fma
+#define __builtin_sqrtf sqrtf
+#define __builtin_sqrt sqrt
+#define __builtin_rintf rintf
+#define __builtin_rint rint
+#define __builtin_floorf floorf
+#define __builtin_floor floor
+#define __builtin_ceilf ceilf
+#define __builtin_ceil ceil
+#define __builtin_truncf truncf
+#define __builtin_trunc trunc
+#define __builtin_copysignf copysignf
+#define __builtin_copysign copysign
+#define __builtin_inff() INFINITY
+#define __builtin_inf() ((double)INFINITY)
+#define __builtin_nanf(x) NAN
+#define __builtin_nan(x) ((double)NAN)
 #endif
 """

@@ -11,26 +11,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from shohin.compiler.builder import Builder, Emitted, Lines, Piece
-from shohin.compiler.emit_reduce import emit_columns, emit_partials, emit_rows
-from shohin.compiler.schedule import TILE, Schedule, schedule
+from shohin.compiler.emit_reduce import emit_columns, emit_partials, emit_rows, emit_rows_plain
+from shohin.compiler.schedule import TILE, Options, Schedule, schedule
 from shohin.compiler.scope import Scope
 from shohin.compiler.shape import Shaped, shape
 from shohin.core.nest import Buffer, Loop, Nest
 
 
-def emit_nest(nest: Nest, buffers: Mapping[str, Buffer]) -> Emitted:
+def emit_nest(nest: Nest, buffers: Mapping[str, Buffer], options: Options = Options()) -> Emitted:
     """All phases of a nest; an empty nest has none."""
     s = shape(nest, buffers)
     if s.points == 0 or not s.stores:
         return Emitted(nest.place, (), 0, 0, 0)
-    plan = schedule(s)
+    plan = schedule(s, options)
     work = float(s.points * s.terms * s.ops)
     if plan.kind == "map":
         phases, shared = (emit_map(s, plan, buffers),), 0
+    elif plan.kind == "rows" and not options.vectors:
+        phases, shared = (emit_rows_plain(s, plan, buffers),), 0
     elif plan.kind == "rows":
         phases, shared = (emit_rows(s, plan, buffers),), 0
     elif plan.partials:
-        phases, shared = emit_partials(s, plan, buffers)
+        phases, shared = emit_partials(s, plan, buffers, options.most)
     else:
         phases, shared = (emit_columns(s, plan, buffers),), 0
     return Emitted(nest.place, phases, 0, shared, work)

@@ -180,9 +180,9 @@ def _block(build: Builder, tile: Tile, blocks: int, finish: Callable[[Scope, int
 # ---------------------------------------------------------------------------------------------- partials
 
 
-def emit_partials(s: Shaped, plan: Schedule, buffers: Mapping[str, Buffer]) -> tuple[tuple[Piece, ...], int]:
+def emit_partials(s: Shaped, plan: Schedule, buffers: Mapping[str, Buffer], most: int) -> tuple[tuple[Piece, ...], int]:
     """chunks8 in two phases: piece c sums chunk c of all outputs into ``shared``; then chunks are added in order."""
-    return (_first(s, plan, buffers), _second(s, plan, buffers)), _layout(s)[1]
+    return (_first(s, plan, buffers), _second(s, plan, buffers, most)), _layout(s)[1]
 
 
 def _layout(s: Shaped) -> tuple[dict[str, int], int]:
@@ -282,7 +282,7 @@ def _declare_loaded(build: Builder, scope: Scope, tile: Tile, tag: str, where: s
     return lines + _move(build, scope, tile, tag, where, False, "")
 
 
-def _second(s: Shaped, plan: Schedule, buffers: Mapping[str, Buffer]) -> Piece:
+def _second(s: Shaped, plan: Schedule, buffers: Mapping[str, Buffer], most: int) -> Piece:
     build = Builder(s, plan, buffers)
     build.prepare()
     tile = Tile(plan)
@@ -305,7 +305,7 @@ def _second(s: Shaped, plan: Schedule, buffers: Mapping[str, Buffer]) -> Piece:
             lines += build.store(scope, names | build.state_names(tag, tile.vec), tile.vec)
         return lines
 
-    chunks = pieces(float(s.points * CHUNKS * 4), max(1, s.points // 64))
+    chunks = pieces(float(s.points * CHUNKS * 4), max(1, s.points // 64), most)
     lines = [*_shared(build), *build.spread(build.root, items, len(items), chunks > 1, lambda scope: _enter(build, scope, tile, point))]
     return Piece(build.function(lines), chunks)
 
@@ -360,6 +360,35 @@ def emit_rows(s: Shaped, plan: Schedule, buffers: Mapping[str, Buffer]) -> Piece
     items = [*outer, *tile.items]
     lines = build.spread(build.root, items, min(plan.prefix, len(items)), plan.chunks > 1, enter)
     return Piece(build.function(lines), plan.chunks)
+
+
+def emit_rows_plain(s: Shaped, plan: Schedule, buffers: Mapping[str, Buffer]) -> Piece:
+    """lanes16 in plain C: the 16 lanes are an array."""
+    build = Builder(s, plan, buffers)
+    build.prepare()
+    lane = s.red[-1].name
+
+    def point(scope: Scope) -> Lines:
+        lines: Lines = []
+        for f, init, _, _ in build.folds:
+            c = build.acc_type(scope, f.dtypes[0], False)
+            lines += [f"{c} {f.names[0]}_l[{WIDTH}];",
+                      f"for (int l = 0; l < {WIDTH}; ++l) {f.names[0]}_l[l] = {scope.scalar(init[0])};"]  # fmt: skip
+        if s.terms:
+            lines += build.reduction(scope, s.red, lambda inner: build.step(inner, f"_l[{lane} % {WIDTH}]", False, {}))
+
+        def join(inner: Scope) -> Lines:
+            body: Lines = []
+            for f, *_ in build.folds:
+                body += build.merge(inner, "_l[l]", {f.names[0]: f"{f.names[0]}_l[l + w]"}, False, f.names[0])
+            return body
+
+        tree = build.block(scope, "for (int l = 0; l < w; ++l)", {"l": Bound("l", "index")}, join)
+        lines += [f"for (int w = {WIDTH // 2}; w > 0; w /= 2) {{", *(f"    {x}" for x in tree), "}"]
+        return lines + build.store(scope, build.state_names("_l[0]", False), False)
+
+    items = [(v.name, v.extent) for v in s.free]
+    return Piece(build.function(build.spread(build.root, items, len(items), plan.chunks > 1, point)), plan.chunks)
 
 
 def _part(build: Builder, scope: Scope, tile: Tile, lane: Loop, start: int, rest: int) -> Lines:

@@ -224,5 +224,6 @@ class Level:
 
 
 def paren(text: str) -> str:
+    """``text`` as an operand: in parentheses unless it is a name, a number or a call."""
     simple = text.replace("_", "a").isalnum() or text[0] == "(" or text.startswith("sh_")
     return text if simple else f"({text})"

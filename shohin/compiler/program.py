@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -146,6 +147,7 @@ class Compiled:
 
     def _layout(self, steps: Sequence[Emitted], address: Mapping[str, int]) -> None:
         records: list[StepRecord] = []
+        self._places: list[str] = []
         self._where: dict[str, list[int]] = {}
         size = 0
         for i, step in enumerate(steps):
@@ -155,6 +157,7 @@ class Compiled:
                 records.append(StepRecord(
                     address[self._names[piece.function.text]], size, self.plan.shared[i], self.plan.scratch[i], stride,
                     piece.chunks, int(small or piece.chunks == 1), 0))  # fmt: skip
+                self._places.append(step.place)
                 for name in piece.function.slots:
                     self._where.setdefault(name, []).append(size)
                     size += 1
@@ -202,6 +205,18 @@ class Compiled:
         with self._lock:
             self._run(self._pool, self._steps, self._count, self._table.ctypes.data, self._arena_at)
         return self.outputs
+
+    def profile(self, repeats: int = 10) -> list[tuple[str, float]]:
+        """(place, median seconds) of every step, each phase run by itself in order, on the arrays bound last."""
+        times = np.zeros((repeats, self._count))
+        with self._lock:
+            for r in range(repeats):
+                for i in range(self._count):
+                    one = ctypes.byref(self._steps, i * ctypes.sizeof(StepRecord))
+                    start = time.perf_counter()
+                    self._run(self._pool, one, 1, self._table.ctypes.data, self._arena_at)
+                    times[r, i] = time.perf_counter() - start
+        return list(zip(self._places, np.median(times, axis=0).tolist()))
 
     def __call__(self, *inputs: Array) -> list[Array]:
         """``bind`` with new output arrays, and ``run``."""

@@ -6,7 +6,7 @@ outputs are computed side by side. The emitter prints what the schedule says and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from shohin.compiler.flat import Flat, coefficient, opaque
@@ -46,18 +46,34 @@ class Schedule:
     chunks: int = 1
 
 
-def pieces(work: float, limit: int) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """``vectors``: whether the C may use vector extensions; ``most``: pieces for the threads, 1 for serial code."""
+
+    vectors: bool = True
+    most: int = MOST
+
+
+def pieces(work: float, limit: int, most: int = MOST) -> int:
     """How many pieces this much work is cut into."""
-    return max(1, min(MOST, int(work // PIECE), limit))
+    return max(1, min(most, int(work // PIECE), limit))
 
 
-def schedule(s: Shaped) -> Schedule:
+def schedule(s: Shaped, options: Options) -> Schedule:
+    """The decisions for a nest. Without vectors and threads it is the plain loops."""
+    plan = _schedule(s, options.most)
+    if options.vectors:
+        return plan
+    return replace(plan, width=1, active=1, vectors=min(plan.vectors, 4), blocks=1)
+
+
+def _schedule(s: Shaped, most: int) -> Schedule:
     if not s.folds:
-        return _map(s)
+        return _map(s, most)
     if s.serial:
         return Schedule(kind="rows" if s.order == "lanes16" and s.red else "columns", outer=s.free, width=1,
                         active=1)  # fmt: skip
-    return _rows(s) if s.order == "lanes16" and s.red else _columns(s)
+    return _rows(s, most) if s.order == "lanes16" and s.red else _columns(s, most)
 
 
 def _prefix(extents: list[int], chunks: int) -> int:
@@ -70,7 +86,7 @@ def _prefix(extents: list[int], chunks: int) -> int:
     return len(extents)
 
 
-def _map(s: Shaped) -> Schedule:
+def _map(s: Shaped, most: int) -> Schedule:
     if s.serial or not s.free:
         return Schedule(kind="map", outer=s.free)
     inner = s.free[-1]
@@ -82,7 +98,7 @@ def _map(s: Shaped) -> Schedule:
     elif not outer:
         extents = [-(-inner.extent // 64)]
     work = s.points * s.ops
-    chunks = pieces(work, prod(extents))
+    chunks = pieces(work, prod(extents), most)
     return Schedule(kind="map", outer=outer, lane=inner, tile=tile, chunks=chunks, prefix=max(1, _prefix(extents, chunks)))
 
 
@@ -97,14 +113,14 @@ def _transposed(s: Shaped, inner: Loop) -> Loop | None:
     return None
 
 
-def _rows(s: Shaped) -> Schedule:
+def _rows(s: Shaped, most: int) -> Schedule:
     """Vectors along the innermost reduced loop; a few rows at a time hide the latency of the additions."""
     second = s.free[-1] if s.free and s.free[-1].extent >= 2 else None
     unroll = min(4 if s.ops <= 12 else 2, second.extent) if second else 1
     outer = tuple(v for v in s.free if v is not second)
     extents = [v.extent for v in outer] + ([-(-second.extent // unroll)] if second else [])
     work = s.points * s.terms * s.ops
-    chunks = pieces(work, prod(extents))
+    chunks = pieces(work, prod(extents), most)
     return Schedule(kind="rows", outer=outer, width=WIDTH, active=WIDTH, second=second, unroll=unroll, chunks=chunks,
                     prefix=_prefix(extents, chunks))  # fmt: skip
 
@@ -116,7 +132,7 @@ def _score(a: Flat, name: str) -> int:
     return 2 if step == 1 else 0 if step == 0 else -4
 
 
-def _columns(s: Shaped) -> Schedule:
+def _columns(s: Shaped, most: int) -> Schedule:
     loads = s.term_loads()
     lane = max(s.free, key=lambda v: (sum(_score(a, v.name) for a in loads) + sum(_score(t.target, v.name) for t in s.stores),
                                       v.extent >= 4, v is s.free[-1]), default=None)  # fmt: skip
@@ -150,6 +166,6 @@ def _columns(s: Shaped) -> Schedule:
     if lane:
         extents.append(-(-lane.extent // (vectors * active)))
     work = s.points * s.terms * s.ops
-    chunks = pieces(work, prod(extents))
+    chunks = pieces(work, prod(extents), most)
     return Schedule(kind="columns", outer=outer, lane=lane, width=width, active=active, vectors=vectors, second=second,
                     unroll=unroll, blocks=blocks, partials=partials, chunks=chunks, prefix=_prefix(extents, chunks))  # fmt: skip

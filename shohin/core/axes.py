@@ -75,18 +75,21 @@ class Solved:
 
     @property
     def reduced(self) -> tuple[str, ...]:
-        """Axes that occur in operands and in no result, in order of occurrence in the operands, last operand first.
-
-        For a convolution that is ``kh kw i``: the order in which a contraction is summed.
+        """Axes that occur in operands and in no result, in the order of summation: the taps of windows first, then
+        as they occur in the operands, last operand first. For a convolution that is ``kh kw i``, for its input
+        gradient ``kh kw o``, for its weight gradient ``n h w``.
         """
-        kept = {a for dims in self.relation.results for d in dims for a in d.axes}
+        result_leads = {d.axes[0] for dims in self.relation.results for d in dims if d.kind == "window"}
+        kept = {a for dims in self.relation.results for d in dims if d.kind != "window" for a in d.axes} | result_leads
+        tensors = (*self.relation.operands, *self.relation.results)
+        taps = {a for dims in tensors for d in dims if d.kind == "window" for a in d.axes[1:]}
         seen: dict[str, None] = {}
         for dims in reversed(self.relation.operands):
             for d in dims:
                 for a in d.axes:
                     if a not in kept:
                         seen.setdefault(a)
-        return tuple(seen)
+        return tuple(a for a in seen if a in taps) + tuple(a for a in seen if a not in taps)
 
 
 @dataclass(frozen=True)

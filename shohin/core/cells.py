@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from shohin.core import interp
+from shohin.core.axes import Shape
 from shohin.core.dtypes import FLOATING
 from shohin.core.errors import LeakError, StateError
 from shohin.core.op import Aval
@@ -26,7 +27,7 @@ class Cell:
         if isinstance(value, Cell):
             raise StateError("a cell cannot hold a cell; assign it to an attribute to tie it")
         tensor = as_tensor(value)
-        self.shape, self.dtype, self.join = tensor.shape, tensor.dtype, join
+        self._shape, self.dtype, self.join = tensor.shape, tensor.dtype, join
         self.name = ""
         self._stored: Tensor | None = None
         frame = interp.current()
@@ -35,6 +36,21 @@ class Cell:
         else:
             frame.new.add(self)
             frame.now[self] = tensor
+
+    @property
+    def shape(self) -> Shape:
+        """As the current frame sees it: without the lanes of every ``vmap`` around that batches this cell."""
+        return self._shape[self._lanes() :]
+
+    @shape.setter
+    def shape(self, value: Shape) -> None:
+        self._shape = (*self._shape[: self._lanes()], *value)
+
+    def _lanes(self) -> int:
+        count, frame = 0, interp.current()
+        while frame.parent is not None:
+            count, frame = count + bool(frame.batched.get(self)), frame.parent
+        return count
 
     @property
     def aval(self) -> Aval:
@@ -66,7 +82,7 @@ class Cell:
         return self._stored
 
     def store(self, value: Tensor) -> None:
-        if value.aval.shape != self.shape or value.aval.dtype != self.dtype:
+        if value.aval.shape != self._shape or value.aval.dtype != self.dtype:
             raise StateError(f"cell {self} cannot hold {value.aval}")
         self._stored = value if value.cell is None else Tensor._make(value.payload, None, None, value.aval)
 

@@ -29,6 +29,7 @@ class Frame:
     """One level of interpretation. Subclasses give ``bind``, ``constant``, ``lift_cell`` and ``lower``."""
 
     kind = "frame"
+    batched: Mapping[Cell, bool] = {}
 
     def __init__(self, parent: Frame | None) -> None:
         self.parent = parent

@@ -225,7 +225,7 @@ REGISTRY: dict[str, Op] = {}
 def register(op: Op) -> Op:
     """Put a record into the registry; a name is taken once."""
     if op.name in REGISTRY:
-        raise RecordError(f"op {op.name!r} is registered already")
+        raise RecordError(f"op {op.name!r} is registered already; choose another name")
     REGISTRY[op.name] = op
     return op
 

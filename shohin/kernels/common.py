@@ -33,7 +33,7 @@ PREAMBLE = """\
 #else
 #define SHOHIN_WIDE
 #define SHOHIN_FMA(a, b, c) __extension__({ __typeof__(c) a_ = (a), b_ = (b), c_ = (c); \\
-  for (unsigned i_ = 0; i_ < sizeof c_ / sizeof(float); i_++) c_[i_] = __builtin_fmaf(a_[i_], b_[i_], c_[i_]); c_; })
+  for (unsigned i_ = 0; i_ < sizeof c_ / sizeof(float); i_++) { c_[i_] = __builtin_fmaf(a_[i_], b_[i_], c_[i_]); } c_; })
 #endif
 struct shohin_run { long a, b, n; };
 struct shohin_segment { int start, step, length, tap, taps, tap_step, source, source_step, tap_source; };
@@ -165,12 +165,15 @@ def tile_shape(machine: Machine) -> TileShape:
     return TileShape(width, 14 if width == 16 else 6, 2)
 
 
-def depth_shape(machine: Machine, channels: int, rows: int = 6, vectors: int = 2) -> TileShape:
-    """Depthwise: vectors of channels no wider than there are channels."""
-    width = tile_shape(machine).width
+def depth_shape(machine: Machine, channels: int, rows: int | None = None) -> TileShape:
+    """Depthwise: up to four vectors of channels (no wider than there are channels), so that memory is walked in order;
+    24 or 12 sums in all, ``rows`` at most."""
+    width = wide = tile_shape(machine).width
     while width > channels:
         width = width // 2 if width > 4 else 1
-    return TileShape(width, rows, vectors)
+    vectors = min(4, channels // width)
+    most = (24 if wide == 16 else 12) // vectors
+    return TileShape(width, min(rows or 12, most), vectors)
 
 
 def is_float32(site: Site) -> bool:

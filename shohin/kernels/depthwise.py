@@ -31,14 +31,14 @@ def _claims_dw(site: Site) -> bool:
 
 
 def _shape(q: Gradient, site: Site) -> TileShape:
-    return depth_shape(site.machine, q.dy[2], _ROWS, 4)
+    return depth_shape(site.machine, q.dy[2], _ROWS)
 
 
 def _accumulate(site: Site, printer: Printer, name: str) -> str:
     q = gradient(site)
     shape, channels = _shape(q, site), q.dy[2]
     panels = shape.depth_panels(channels)
-    run = replace(tiles(shape, (), panels, "ds"), sizes=tuple(range(1, min(_ROWS, q.kernel[0]) + 1)))
+    run = replace(tiles(shape, (), panels, "ds"), sizes=tuple(range(1, min(shape.rows, q.kernel[0]) + 1)))
     return PREAMBLE + Lanes(shape.width).declare + run.declare + runs_function(q, f"{name}_runs") + fill(HEAD + """\
   enum { P = $p, Q = $q, C = $c, PC = $pc, KH = $kh, KW = $kw, ROWS = $n };
   $h_in
@@ -73,7 +73,7 @@ def _accumulate(site: Site, printer: Printer, name: str) -> str:
 }
 """, name=name, p=q.dy[0], q=q.dy[1], c=channels, pc=shape.padded(channels), kh=q.kernel[0], kw=q.kernel[1], n=q.n * q.dy[0] * q.dy[1],
         h_in=tap_table(q, 0), w_in=tap_table(q, 1), table=panel_table(panels), panels=len(panels), pieces=CHUNKS, block=BLOCK,
-        x=printer.pointer(site.operands[0].name), dy=printer.pointer(site.operands[1].name), rows=_ROWS, runs_of=f"{name}_runs",
+        x=printer.pointer(site.operands[0].name), dy=printer.pointer(site.operands[1].name), rows=shape.rows, runs_of=f"{name}_runs",
         rs=q.dilation[0] * q.x[1] * q.x[2], ks=q.stride[1] * q.x[2], call=run.call)  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from ml_dtypes import iinfo
 
 from shohin.core import dtypes, interp, loop
 from shohin.core.axes import Shape, parse
@@ -66,7 +67,7 @@ def _cast(value: Any, dtype: DType) -> Tensor:
     if isinstance(value, np.ndarray | np.generic):
         return _cast(as_tensor(value), dtype)
     if dtype in dtypes.INTEGER and isinstance(value, int) and not isinstance(value, bool):
-        info = np.iinfo(dtype)
+        info = iinfo(dtype)
         if not info.min <= value <= info.max:
             raise DtypeError(f"the Python number {value} does not fit {dtype.name}; write astype(...) on the tensor")
     return interp.current().constant(np.asarray(value).astype(dtype))

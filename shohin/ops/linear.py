@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from ml_dtypes import iinfo
 
 from shohin.core import dtypes, interp, loop
 from shohin.core.axes import Shape
@@ -30,7 +31,7 @@ def _matmul_axes(shapes: Sequence[Shape], attrs: Attrs) -> str:
     rank = len(shapes[0])
     if rank < 2 or len(shapes[1]) != rank:
         raise ShapeError(f"matmul: operands have shapes {shapes[0]}, {shapes[1]}; the op takes two of one rank, at least 2")
-    batch = " ".join(f"b{i}" for i in range(rank - 2))
+    batch = " ".join(f"_{rank - 3 - i}" for i in range(rank - 2))
     a = "k m" if attrs["transpose_a"] else "m k"
     b = "n k" if attrs["transpose_b"] else "k n"
     return f"{batch} {a}, {batch} {b} -> {batch} m n"
@@ -192,7 +193,7 @@ def _windows(x: Any, kernel: Shape, stride: Shape, padding: Any, fill: Any) -> A
 
 
 def _lowest(dtype: Any) -> Any:
-    return -np.inf if np.dtype(dtype).kind not in "iu" else np.iinfo(dtype).min
+    return -np.inf if np.dtype(dtype) in dtypes.FLOATING else int(iinfo(dtype).min)
 
 
 def _max_pool_vjp(x: Tensor, y: Tensor, g: Tensor, kernel: Shape, stride: Shape, padding: Any) -> Tensor:

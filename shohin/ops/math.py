@@ -59,7 +59,7 @@ divide = elementwise("divide", body=lambda a, b: a / b, vjp=(lambda a, b, y, g: 
                      quant=Quant.refuse("a division of two tensors has no integer definition"), edges=BIG, domain=(0.5, 3.0),
                      **_two(np.divide, FLOAT))  # fmt: skip
 pow = elementwise("pow", body=lambda a, b: loop.pow(a, b), domain=(0.2, 2.5), edges=(0.0, 1.0, 2.0),
-                  vjp=(lambda a, b, y, g: g * b * pow(a, b - 1), lambda a, b, y, g: g * where(equal(a, 0), zeros_like(y), y * log(where(equal(a, 0), ones_like(a), a)))),
+                  vjp=(lambda a, b, y, g: g * b * pow(a, where(equal(b, 0), ones_like(b), b - 1)), lambda a, b, y, g: g * where(equal(a, 0), zeros_like(y), y * log(where(equal(a, 0), ones_like(a), a)))),
                   quant=Quant.refuse("a power of two tensors has no integer definition"), **{**_two(np.power), "tol": Tol(16)})  # fmt: skip
 floor_divide = elementwise("floor_divide", body=lambda a, b: a // b, vjp=(NO_GRADIENT, NO_GRADIENT), domain=(1.0, 9.0), **_two(np.floor_divide))
 remainder = elementwise("remainder", body=lambda a, b: a % b, vjp=(lambda a, b, y, g: g, lambda a, b, y, g: -g * floor(a / b)), domain=(1.0, 9.0), **_two(np.remainder))

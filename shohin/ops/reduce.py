@@ -7,6 +7,7 @@ from math import prod as _product
 from typing import Any
 
 import numpy as np
+from ml_dtypes import iinfo
 
 from shohin.core import dtypes, interp, loop
 from shohin.core.axes import Shape
@@ -15,7 +16,7 @@ from shohin.core.op import EXACT, NO_GRADIENT, Attr, Dtypes, Op, Quant, Sample, 
 from shohin.core.tensor import Tensor, as_tensor
 from shohin.ops import kinds
 from shohin.ops.kinds import Function, names, reduction
-from shohin.ops.math import API, astype, equal, sqrt, where, zeros_like
+from shohin.ops.math import API, astype, equal, ones_like, sqrt, where, zeros_like
 
 Attrs = Mapping[str, Any]
 Axis = int | Sequence[int] | None
@@ -55,9 +56,9 @@ _sum = reduction("sum", combiner="add", identity=lambda d: 0, numpy=lambda x, ax
                  vjp=lambda x, y, g, axis: _spread(g, x.shape, axis), quant=Quant.refuse("sums are quantized as mean"), tol=Tol(256, 1e-5), source=API, doc="The sum over ``axis``.").op  # fmt: skip
 _prod = reduction("prod", combiner="mul", identity=lambda d: 1, numpy=lambda x, axis: np.prod(x, axis=axis, dtype=x.dtype), accepted=dtypes.NUMERIC,
                   vjp=lambda x, y, g, axis: _prod_vjp(x, y, g, axis), quant=Quant.refuse("a product has no integer definition"), tol=Tol(256), source=API, doc="The product over ``axis``.").op  # fmt: skip
-_max = reduction("max", combiner="max", identity=lambda d: -np.inf if d in dtypes.FLOATING else np.iinfo(d).min, numpy=_arg(np.max), accepted=dtypes.NUMERIC,
+_max = reduction("max", combiner="max", identity=lambda d: -np.inf if d in dtypes.FLOATING else int(iinfo(d).min), numpy=_arg(np.max), accepted=dtypes.NUMERIC,
                  vjp=lambda x, y, g, axis: _extreme_vjp(x, y, g, axis), quant=Quant("share"), tol=EXACT, source=API, doc="The largest over ``axis``; equal ones share the gradient.").op  # fmt: skip
-_min = reduction("min", combiner="min", identity=lambda d: np.inf if d in dtypes.FLOATING else np.iinfo(d).max, numpy=_arg(np.min), accepted=dtypes.NUMERIC,
+_min = reduction("min", combiner="min", identity=lambda d: np.inf if d in dtypes.FLOATING else int(iinfo(d).max), numpy=_arg(np.min), accepted=dtypes.NUMERIC,
                  vjp=lambda x, y, g, axis: _extreme_vjp(x, y, g, axis), quant=Quant("share"), tol=EXACT, source=API, doc="The smallest over ``axis``; equal ones share the gradient.").op  # fmt: skip
 _BOOL = frozenset({dtypes.bool_})
 _any = reduction("any", combiner="or", identity=lambda d: False, numpy=_arg(np.any), accepted=_BOOL, vjp=NO_GRADIENT, quant=Quant.refuse("booleans have no grid"), tol=EXACT, source=API, doc="Is any element true?").op
@@ -65,7 +66,12 @@ _all = reduction("all", combiner="and", identity=lambda d: True, numpy=_arg(np.a
 
 
 def _prod_vjp(x: Tensor, y: Tensor, g: Tensor, axis: tuple[int, ...]) -> Tensor:
-    return _spread(g * y, x.shape, axis) / x
+    """The product of the other elements: with one zero among them only the zero has a gradient, with two none has."""
+    zero = equal(x, zeros_like(x))
+    filled = where(zero, ones_like(x), x)
+    others = _spread(g * interp.bind(_prod, [filled], {"axis": axis})[0], x.shape, axis) / filled
+    zeros = _spread(interp.bind(_sum, [astype(zero, x.dtype)], {"axis": axis})[0], x.shape, axis)
+    return where(equal(zeros - astype(zero, x.dtype), zeros_like(x)), others, zeros_like(x))
 
 
 def _extreme_vjp(x: Tensor, y: Tensor, g: Tensor, axis: tuple[int, ...]) -> Tensor:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
+
 from shohin.core import dtypes, loop
 from tests.kernels.harness import MACHINES, Case, conv_case
 
@@ -60,4 +62,21 @@ def convs(level: str, ops: tuple[str, ...] = OPS) -> list[Case]:
         port = (ACC + residual) * loop.Load("e1", channel, dtypes.float32) + 0.25
         made.append(conv_case(op, n, h, w, c, o, kernel, stride, padding, dilation, groups, machine=MACHINES[level], port=port,
                               extra=(plain.result, (plain.result[-1],))))  # fmt: skip
+    return made
+
+
+def matmuls(level: str) -> list[Case]:
+    made, m = [], MACHINES[level]
+    for i, ((rows, n, k), ta, tb) in enumerate(itertools.product(
+            [(1, 1, 1), (3, 5, 7), (14, 32, 16), (29, 37, 13), (100, 64, 300), (16, 16, 33), (200, 130, 70)], (False, True), (False, True))):  # fmt: skip
+        shapes = ((k, rows) if ta else (rows, k), (n, k) if tb else (k, n))
+        attrs = {"transpose_a": ta, "transpose_b": tb}
+        port = (ACC + loop.Load("e0", (loop.Var("m"), loop.Var("n")), dtypes.float32)) * loop.Load("e1", (loop.Var("n"),), dtypes.float32) + 0.25
+        made.append(Case("matmul", shapes, (rows, n), attrs, port if i % 2 else None, ((rows, n), (n,)) if i % 2 else (), m))
+    for sa, sb in [((2, 3, 9, 8), (2, 3, 8, 17)), ((2, 3, 9, 8), (8, 17)), ((9, 8), (4, 8, 32)), ((2, 1, 9, 8), (1, 5, 8, 16)),
+                   ((3, 9, 8), (2, 1, 8, 5)), ((2, 70, 8, 3), (3, 64))]:  # fmt: skip
+        result = (*np.broadcast_shapes(sa[:-2], sb[:-2]), sa[-2], sb[-1])
+        index = tuple(loop.Var(f"_{j}") for j in range(len(result) - 3, -1, -1))
+        port = (ACC + loop.Load("e0", (*index, loop.Var("m"), loop.Var("n")), dtypes.float32)) * loop.Load("e1", (loop.Var("n"),), dtypes.float32) + 0.25
+        made.append(Case("matmul", (sa, sb), result, {"transpose_a": False, "transpose_b": False}, port, (result, (result[-1],)), m))
     return made

@@ -108,10 +108,10 @@ class Case:
         return "\n".join(p.emit(self.site, printer, f"{name}_{i}") for i, p in enumerate(self.kernel.phases))
 
 
-def build(source: str, out: Path, mcpu: str, compiler: Sequence[str] = ()) -> ctypes.CDLL:
+def build(source: str, out: Path, mcpu: str) -> ctypes.CDLL:
     path = out.with_suffix(".c")
     path.write_text(source)
-    cc = list(compiler) or [sys.executable, "-m", "ziglang", "cc", f"-mcpu={mcpu}", "-fno-sanitize=undefined", "-O3", *FLAGS]
+    cc = [sys.executable, "-m", "ziglang", "cc", f"-mcpu={mcpu}", "-fno-sanitize=undefined", "-O3", *FLAGS]
     subprocess.run([*cc, str(path), "-o", str(out)], check=True)
     return ctypes.CDLL(str(out))
 
@@ -120,26 +120,31 @@ MCPU = {"v4": "x86_64_v4", "v3": "x86_64_v3"}
 
 
 class Compiled:
-    """All cases in one library; ``call`` runs a case on arrays."""
+    """All cases in one library; ``prepare`` gives a run of one case on arrays."""
 
-    def __init__(self, cases: Sequence[Case], out: Path, mcpu: str, compiler: Sequence[str] = ()) -> None:
+    def __init__(self, cases: Sequence[Case], out: Path, mcpu: str) -> None:
         self.cases = list(cases)
-        text = [case.text(f"k{i}") for i, case in enumerate(self.cases)]
-        self.source = "\n".join(text) + "".join(
-            f"void run{i}_{j}(void *const *b, char *sh, char *sc, long c, long n) {{ k{i}_{j}(b, sh, sc, c, n); }}\n"
-            for i, case in enumerate(self.cases) for j in range(len(case.kernel.phases)))
-        for i, case in enumerate(self.cases):
-            steps = "".join(f" for (long c = 0; c < {p.chunks(case.site)}; c++) k{i}_{j}(b, sh, sc, c, {p.chunks(case.site)});"
-                            for j, p in enumerate(case.kernel.phases))
-            self.source += f"void all{i}(void *const *b, char *sh, char *sc) {{{steps} }}\n"
-        self.library = build(self.source, out, mcpu, compiler)
+        self.library = build(self.text(self.cases), out, mcpu)
+
+    @staticmethod
+    def text(cases: Sequence[Case]) -> str:
+        """``run<case>_<phase>`` is one piece, ``all<case>`` all phases in order."""
+        parts = []
+        for i, case in enumerate(cases):
+            parts.append(case.text(f"k{i}"))
+            steps = ""
+            for j, phase in enumerate(case.kernel.phases):
+                parts.append(f"void run{i}_{j}(void *const *b, char *sh, char *sc, long c, long n) {{ k{i}_{j}(b, sh, sc, c, n); }}")
+                n = phase.chunks(case.site)
+                steps += f" for (long c = 0; c < {n}; c++) k{i}_{j}(b, sh, sc, c, {n});"
+            parts.append(f"void all{i}(void *const *b, char *sh, char *sc) {{{steps} }}")
+        return "\n".join(parts) + "\n"
 
     def prepare(self, i: int, arrays: Sequence[np.ndarray], result: np.ndarray, order: Callable[[int], Sequence[int]] | None = None) -> Callable[[], None]:
         case = self.cases[i]
         everything = [*arrays[: len(case.shapes)], result, *arrays[len(case.shapes) :]]
         b = (ctypes.c_void_p * len(everything))(*[a.ctypes.data for a in everything])
-        aligned = lambda n: (lambda raw: raw[(-raw.ctypes.data) % 64 :][:n])(np.full(n + 64, 0x7F, np.uint8))  # noqa: E731
-        shared, scratch = aligned(case.kernel.shared(case.site)), aligned(case.kernel.workspace(case.site))
+        shared, scratch = (aligned([n // 4 + 1], np.nan) for n in (case.kernel.shared(case.site), case.kernel.workspace(case.site)))
         steps = []
         for j, phase in enumerate(case.kernel.phases):
             f = getattr(self.library, f"run{i}_{j}")
@@ -218,6 +223,14 @@ void oracle_matmul(long m, long n, long k, long am, long ak, long bk, long bn, c
   }
 }
 """
+
+
+def aligned(shape: Sequence[int], values: Any = 0.0) -> np.ndarray:
+    """A float32 array at a multiple of 64 bytes, as in an arena."""
+    raw = np.empty(int(np.prod(shape)) + 16, np.float32)
+    array = raw[(-raw.ctypes.data) % 64 // 4 :][: int(np.prod(shape))].reshape(shape)
+    array[...] = values
+    return array
 
 
 def seconds(run: Callable[[], None], at_least: float = 0.05) -> float:

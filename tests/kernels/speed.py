@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.kernels.harness import MACHINES, Case, Compiled, build, conv_case, seconds
+from tests.kernels.harness import MACHINES, Case, Compiled, aligned, build, conv_case, seconds
 
 OPS = ("conv2d", "conv2d_dx", "conv2d_dw")
 PEAK = """
@@ -67,8 +67,8 @@ def main(levels: list[str], only: str = "") -> None:
         compiled = Compiled([c for _, c in named], folder / f"speed{level}.so", {"v4": "native", "v3": "x86_64_v3"}[level])
         print(f"{level}: FMA peak {top:.0f} GFLOP/s")
         for i, (name, case) in enumerate(named):
-            arrays = [rng.standard_normal(s).astype(np.float32) for s in case.shapes]
-            t = seconds(compiled.prepare(i, arrays, np.zeros(case.result, np.float32)))
+            arrays = [aligned(s, rng.standard_normal(s)) for s in case.shapes]
+            t = seconds(compiled.prepare(i, arrays, aligned(case.result)))
             speed = flops(case) / t / 1e9
             print(f"{name:32} {case.kernel.name:26} {t * 1e6:9.1f} us {speed:7.1f} GFLOP/s {speed / top:5.0%}")
 

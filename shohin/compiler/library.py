@@ -1,0 +1,90 @@
+"""A program as one self-contained C11 file for an artefact: serial, constants inside, the arena as an argument.
+
+    int NAME_run(const T *in0, ..., U *out0, ..., void *arena)     NAME_ARENA_BYTES, aligned to 16
+
+Plain loops: no vector extensions, no statement expressions, no allocation; of libc ``memcpy``, of libm what is
+exactly rounded (``sqrtf``, ``rintf`` ..., ``fmaf`` where the program says so).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from shohin.compiler import ctext
+from shohin.compiler.builder import PLACEHOLDER, Emitted
+from shohin.compiler.ctext import HALF, literal, stored
+from shohin.compiler.emit import emit_nest
+from shohin.compiler.kernel import Machine
+from shohin.compiler.plan import Plan, plan
+from shohin.compiler.program import emit_kernel, merge
+from shohin.compiler.schedule import Options
+from shohin.core.errors import IRError
+from shohin.core.nest import Buffer, Nest, Program, verify_nest
+
+GENERIC = Machine(level="generic", vector_bytes=0, features=frozenset(), threads=1)
+
+
+def emit_library(program: Program, name: str, *, machine: Machine = GENERIC, align: int = 16) -> str:
+    """The C text. Kernel calls are emitted for ``machine``; outputs never lie over inputs.
+
+    Raises ``IRError`` if the name is not a C identifier.
+    """
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise IRError(f"{name!r} is not a C identifier; choose another name for the library")
+    program = replace(program, buffers=tuple(replace(b, alias=None) for b in program.buffers))
+    buffers = {b.name: b for b in program.buffers}
+    options = Options(vectors=False, most=1)
+    steps = [emit_nest(verify_nest(s, buffers), buffers, options) if isinstance(s, Nest) else emit_kernel(s, buffers, machine)
+             for s in program.steps]  # fmt: skip
+    memory = plan(program, [s.scratch for s in steps], [s.shared for s in steps], align=align)
+    functions = merge(steps)
+    names = {text: f"{name}_f{i}" for i, text in enumerate(functions)}
+    needs = [n for f in functions.values() for n in f.needs]
+    used = {slot for f in functions.values() for slot in f.slots} | {n for s in steps for p in s.phases for n in p.function.slots}
+    constants = [_constant(name, b, program.data[b.name], align) for b in program.buffers if b.role == "const" and b.name in used]
+    texts = [f.text.replace(PLACEHOLDER, names[text]) for text, f in functions.items()]
+    head = f"#define {name}_ARENA_BYTES {max(memory.arena_bytes, 1)}\n"
+    return "\n".join([ctext.HEADER + ctext.render(needs), head, *constants, *texts, _run(program, name, steps, memory, names)])
+
+
+def _constant(name: str, b: Buffer, data: np.ndarray[Any, Any], align: int) -> str:
+    flat = np.ascontiguousarray(data).reshape(-1)
+    if b.dtype in HALF:
+        values = [str(v) for v in flat.view(np.uint16)]
+    else:
+        values = [literal(v.item() if hasattr(v, "item") else int(v), b.dtype) for v in flat]
+    rows = [", ".join(values[i : i + 12]) for i in range(0, len(values), 12)] or ["0"]
+    return f"static const _Alignas({align}) {stored(b.dtype)} {_id(name, b)}[] = {{\n" + ",\n".join(rows) + "};"
+
+
+def _id(name: str, b: Buffer) -> str:
+    return f"{name}_{re.sub(r'[^A-Za-z0-9_]', '_', b.name)}"
+
+
+def _run(program: Program, name: str, steps: Sequence[Emitted], memory: Plan, names: dict[str, str]) -> str:
+    inputs = [b for b in program.buffers if b.role == "input"]
+    outputs = [b for b in program.buffers if b.role == "output"]
+    params = [f"const {stored(b.dtype)} *in{i}" for i, b in enumerate(inputs)]
+    params += [f"{stored(b.dtype)} *out{i}" for i, b in enumerate(outputs)]
+    where = {b.name: f"(void *)in{i}" for i, b in enumerate(inputs)} | {b.name: f"out{i}" for i, b in enumerate(outputs)}
+    where |= {b.name: f"(void *){_id(name, b)}" for b in program.buffers if b.role == "const"}
+    where |= {n: f"a + {offset}" for n, offset in memory.offsets.items()}
+    lines = [f"int {name}_run({', '.join([*params, 'void *arena'])}) {{", "    char *const a = arena;", "    (void)a;"]
+    lines += [f"    (void){p.split('*')[-1]};" for p in params]
+    for i, step in enumerate(steps):
+        for piece in step.phases:
+            f = piece.function
+            slots = ", ".join(where[s] for s in f.slots) or "NULL"
+            call = f"{names[f.text]}(b, a + {memory.shared[i]}, a + {memory.scratch[i]}, c, {piece.chunks});"
+            loop = f"for (long c = 0; c < {piece.chunks}; ++c) {call}"
+            lines += [f"    {{  // {_comment(step.place)}", f"        void *const b[] = {{{slots}}};", f"        {loop}", "    }"]
+    return "\n".join([*lines, "    return 0;", "}", ""])
+
+
+def _comment(place: str) -> str:
+    return place.replace("\\", "/").replace("\n", " ")

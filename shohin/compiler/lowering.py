@@ -1,0 +1,301 @@
+"""Graph -> Program: which values are stored, which are taken along in a consumer's loops, which kernels claim what.
+
+Fusion is substitution on expressions. A pointwise value lives inside its consumers unless it is an output, feeds a
+kernel, or has several readers and costs more than reading it back (``_worth_storing``). A kernel takes the chain of
+elementwise ops that alone reads its result as its epilogue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from shohin.compiler import derive
+from shohin.compiler.kernel import Kernel, Machine, Site, claim
+from shohin.core import loop
+from shohin.core.graph import Graph, Node, Var
+from shohin.core.loop import Expr
+from shohin.core.nest import Buffer, KernelCall, Loop, Nest, Out, Port, Program, Step
+
+CHEAP = 8
+"""Operations up to which a value of one large input is computed again rather than stored and read."""
+LARGEST = 64
+"""Nodes of an expression above which a value is stored, so that bodies stay readable to the C compiler."""
+
+
+@dataclass
+class Lowering:
+    """The state of one lowering; ``stored`` values have a buffer, the others an expression."""
+
+    graph: Graph
+    machine: Machine
+
+    def __post_init__(self) -> None:
+        g = self.graph
+        self.made: dict[Var, Node] = {v: n for n in g.nodes for v in n.results}
+        self.users: dict[Var, list[Node]] = g.users()
+        self.outputs = set(g.outputs)
+        self.stored: set[Var] = set()
+        self.forced: set[Var] = set()
+        self.consts: dict[Var, Any] = dict(g.consts)
+        self.names: dict[Var, str] = {}
+        self.buffers: dict[str, Buffer] = {}
+        self.steps: list[Step] = []
+        self.data: dict[str, Any] = {}
+        self.size: dict[Var, int] = {}
+        self.weight: dict[Var, tuple[int, frozenset[Var]]] = {}
+
+    # -- buffers
+    def name(self, v: Var, role: str, name: str | None = None) -> str:
+        if v not in self.names:
+            self.names[v] = name or f"t{len(self.names)}"
+            self.buffers[self.names[v]] = Buffer(self.names[v], v.shape, v.dtype, role)
+        return self.names[v]
+
+    def load(self, v: Var, index: tuple[Expr, ...], pred: Expr | None, pad: Any) -> Expr:
+        """The value of ``v`` at ``index``: a literal, an inlined expression, or a load of its buffer."""
+        if v in self.consts and self.consts[v].size == 1:
+            literal = loop.const(self.consts[v].reshape(()).item(), v.dtype)
+            return literal if pred is None else loop.select(pred, literal, loop.const(pad, v.dtype))
+        if v in self.names:
+            kept = None if pred is None else loop.const(pad, v.dtype).value
+            return loop.Load(self.names[v], index, v.dtype, pred, kept)
+        if v in self.consts:
+            name = self.name(v, "const", f"c{len(self.names)}")
+            self.data[name] = np.ascontiguousarray(self.consts[v])
+            return self.load(v, index, pred, pad)
+        node = self.made[v]
+        if pred is None:
+            return derive.pointwise(node, index, self.at(node))
+        guarded = derive.pointwise(node, index, self.at(node, pred))
+        return loop.select(pred, guarded, loop.const(pad, v.dtype))
+
+    def at(self, node: Node, guard: Expr | None = None) -> derive.At:
+        """How a node's operands are read; inside a guarded value every load stands under the guard too."""
+
+        def read(k: int, index: tuple[Expr, ...], pred: Expr | None = None, pad: Any = None) -> Expr:
+            both = pred if guard is None else guard if pred is None else guard & pred
+            return self.load(node.operands[k], index, both, 0 if pad is None else pad)
+
+        return read
+
+    # -- what is stored
+    def decide(self) -> None:
+        """Which values get a buffer. In order, so that an expression's weight is known when its readers come."""
+        for node in self.graph.nodes:
+            for v in node.results:
+                self.size[v] = int(np.prod(v.shape, dtype=np.int64))
+            if not derive.is_pointwise(node):
+                for v in node.results:
+                    self.weight[v] = (0, frozenset((v,)))
+                self.stored.update(node.results)
+                continue
+            v = node.results[0]
+            ops = 0 if node.op.kind == "movement" else 1
+            reads: set[Var] = set()
+            for x in node.operands:
+                w, r = (0, frozenset((x,))) if x in self.stored or x not in self.weight else self.weight[x]
+                ops += w
+                reads |= r
+            self.weight[v] = (ops, frozenset(reads))
+            if self._worth_storing(node, v, ops, reads):
+                self.stored.add(v)
+
+
+
+    def _worth_storing(self, node: Node, v: Var, ops: int, reads: set[Var]) -> bool:
+        if v in self.outputs or v in self.forced:
+            return True
+        users = self.users.get(v, [])
+        if node.op.kind == "generator":
+            return False
+        large = [x for x in reads if x not in self.consts and int(np.prod(x.shape)) * 4 > self.size[v]]
+        count = sum(u.operands.count(v) for u in users)
+        if ops > LARGEST or _slow(node):
+            return count > 1 or ops > LARGEST
+        if count <= 1:
+            return self._repeated(v, users, ops)
+        smaller = all(int(np.prod(x.shape)) * 2 <= self.size[v] for x in reads)
+        return not (ops <= CHEAP and (len(large) <= 1 or smaller))
+
+    def _repeated(self, v: Var, users: Sequence[Node], ops: int) -> bool:
+        """A single reader that walks the value many times (a broadcast, a contraction's operand) computes it each time."""
+        if not users or ops == 0:
+            return False
+        reader = users[0]
+        result = max(int(np.prod(r.shape)) for r in reader.results)
+        if reader.op.kind in ("contraction", "window", "control") or reader.op.nest in ("rank", "running", "scatter"):
+            return True
+        return derive.is_pointwise(reader) and result > 2 * self.size[v] and ops > 2
+
+    # -- the walk
+    def run(self) -> Program:
+        g = self.graph
+
+        self.forced: set[Var] = set()
+        claimed: dict[Node, Kernel] = {}
+        for node in g.nodes:
+            kernel = self._claim(node)
+            if kernel is not None:
+                claimed[node] = kernel
+                self.forced.update(node.operands)
+        self.decide()
+        for k, (v, name) in enumerate(zip(g.inputs, g.names, strict=True)):
+            self.name(v, "input", f"in{k}")
+        inside: set[Node] = set()
+        chains: dict[Node, list[Node]] = {}
+        for node in reversed(list(claimed)):  # of two kernels that meet in a sum, the later one takes it along
+            chains[node] = self._chain(node, claimed[node], inside)
+            inside.update(chains[node])
+        late: dict[Node, list[Node]] = {}  # a chain is computed where its last other operand is ready
+        position = {n: i for i, n in enumerate(g.nodes)}
+        for node, chain in chains.items():
+            last = max([node, *chain], key=lambda n: position[n]) if chain else node
+            late.setdefault(last, []).append(node)
+        for node in g.nodes:
+            if node not in inside and node not in claimed:
+                self._emit(node)
+            for start in late.get(node, []):
+                self._emit_kernel(start, claimed[start], chains[start])
+        outputs = self._outputs()
+        buffers = dict(self.buffers)
+        return Program(tuple(buffers[n] for n in [*buffers] if n not in outputs) + tuple(buffers[n] for n in outputs), tuple(self.steps), self.data)
+
+    def _emit(self, node: Node) -> None:
+        if derive.is_pointwise(node):
+            v = node.results[0]
+            if v not in self.stored:
+                return
+            loops = tuple(Loop(f"i{k}", n) for k, n in enumerate(v.shape))
+            index = tuple(loop.Var(x.name) for x in loops)
+            value = derive.pointwise(node, index, self.at(node))
+            self.steps.append(Nest(loops, (), (), (Out(self.name(v, "temp"), index, value),), "sequence", node.place))
+            return
+        outs = [self.name(v, "temp") for v in node.results]
+        self.steps.extend(derive.nests(node, outs, self.at(node)))
+
+    # -- kernels
+    def _claim(self, node: Node) -> Kernel | None:
+        if node.op.kind not in ("contraction", "window", "call"):
+            return None
+        buffer = lambda v: Buffer("", v.shape, v.dtype, "temp")  # noqa: E731
+        call = KernelCall("", ("",) * len(node.operands), ("",), node.attrs, (), node.place)
+        site = Site(call=call, operands=tuple(map(buffer, node.operands)), results=tuple(map(buffer, node.results)), machine=self.machine)
+        return claim(node.op.name, site)
+
+    def _chain(self, node: Node, kernel: Kernel, taken: set[Node]) -> list[Node]:
+        """The elementwise ops that follow as sole readers and whose other operands are read at the same place."""
+        if not any(p.name == "epilogue" for p in kernel.ports):
+            return []
+        chain: list[Node] = []
+        v = node.results[0]
+        while v not in self.outputs and len(self.users.get(v, [])) == 1:
+            user = self.users[v][0]
+            if user in taken or user.op.kind != "elementwise" or user.operands.count(v) != 1 or user.results[0].shape != node.results[0].shape:
+                break
+            others = [x for x in user.operands if x is not v]
+            if any(not self._plain(x) for x in others):
+                break
+            chain.append(user)
+            v = user.results[0]
+        return chain
+
+    def _plain(self, x: Var) -> bool:
+        """A side operand of an epilogue: cheap at every element (inlined movement of stored values, or stored)."""
+        ops, _ = (0, None) if x in self.stored or x not in self.weight else self.weight[x]
+        return ops <= CHEAP
+
+    def _emit_kernel(self, node: Node, kernel: Kernel, chain: Sequence[Node]) -> None:
+        result = node.results[0]
+        out = chain[-1].results[0] if chain else result
+        ports: tuple[Port, ...] = ()
+        if chain:
+            index = _coordinates(node)
+            value: Expr = loop.Name("acc", result.dtype)
+            held = result
+            for step in chain:
+                value = derive.pointwise(step, index, self._through(step, held, value))
+                held = step.results[0]
+            ports = (Port("epilogue", value),)
+        operands = tuple(self._buffer(v) for v in node.operands)
+        self.steps.append(KernelCall(kernel.name, operands, (self.name(out, "temp"),), node.attrs, ports, node.place))
+
+    def _through(self, step: Node, held: Var, value: Expr) -> derive.At:
+        plain = self.at(step)
+
+        def read(k: int, index: tuple[Expr, ...], pred: Expr | None = None, pad: Any = None) -> Expr:
+            return value if step.operands[k] is held else plain(k, index, pred, pad)
+
+        return read
+
+    def _buffer(self, v: Var) -> str:
+        if v in self.consts and v not in self.names:
+            name = self.name(v, "const", f"c{len(self.names)}")
+            self.data[name] = np.ascontiguousarray(self.consts[v])
+        return self.names[v]
+
+    # -- outputs
+    def _outputs(self) -> list[str]:
+        """A buffer of role output for each output, in order; what is an input, constant or given twice is copied."""
+        names: list[str] = []
+        for k, v in enumerate(self.graph.outputs):
+            name = self.names.get(v)
+            if name is not None and self.buffers[name].role == "temp" and name not in names:
+                self.buffers[name] = Buffer(name, v.shape, v.dtype, "output")
+                names.append(name)
+                continue
+            copy = f"out{k}"
+            self.buffers[copy] = Buffer(copy, v.shape, v.dtype, "output")
+            loops = tuple(Loop(f"i{i}", n) for i, n in enumerate(v.shape))
+            index = tuple(loop.Var(x.name) for x in loops)
+            self.steps.append(Nest(loops, (), (), (Out(copy, index, self.load(v, index, None, None)),), "sequence", f"output {k}"))
+            names.append(copy)
+        return names
+
+
+SLOW = frozenset("exp log expm1 log1p sin cos tanh erf pow atan2 div".split())
+
+
+def _slow(node: Node) -> bool:
+    """Does the body hold a function that costs tens of operations? Such a value is never computed twice."""
+    body, op = node.op.body, node.op
+    if body is None or op.kind != "elementwise":
+        return False
+    names = [loop.Name(f"x{i}", op.dtypes.compute(v.dtype)) for i, v in enumerate(node.operands)]
+    return any(isinstance(e, loop.Un | loop.Bin) and e.op in SLOW for e in loop.walk(body(*names, **node.attrs)))
+
+
+def _coordinates(node: Node) -> tuple[Expr, ...]:
+    """The result's coordinates as a kernel's ports know them: the relation's axes; a window by its first axis; the inner
+    part of a channel product is ``o``, whatever the operand calls it."""
+    solved = node.op.solve([v.shape for v in node.operands], node.attrs)
+    coords: list[Expr] = []
+    for d in solved.relation.results[0]:
+        if d.kind != "product":
+            coords.append(loop.Var(d.axes[0]))
+            continue
+        groups, each = d.axes[0], solved.extents[d.axes[1]]
+        if solved.extents[groups] == 1:
+            coords.append(loop.Var("o"))
+        elif each == 1:
+            coords.append(loop.Var(groups))
+        else:
+            coords.append(loop.Var(groups) * each + loop.Var("o"))
+    return tuple(coords)
+
+
+def lower(graph: Graph, machine: Machine, donated: Mapping[int, int] | None = None) -> Program:
+    """The program of a flat graph. ``donated``: output number -> input number whose memory it takes."""
+    program = Lowering(graph, machine).run()
+    if not donated:
+        return program
+    inputs = [b for b in program.buffers if b.role == "input"]
+    outputs = [b for b in program.buffers if b.role == "output"]
+    renamed = {outputs[o].name: Buffer(outputs[o].name, outputs[o].shape, outputs[o].dtype, "output", inputs[i].name) for o, i in donated.items()}
+    return Program(tuple(renamed.get(b.name, b) for b in program.buffers), program.steps, program.data)
+
+
+__all__ = ["lower"]
