@@ -27,7 +27,8 @@ import platformdirs
 from shohin.core.errors import BuildError
 
 FLAGS = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off",
-         "-fno-unroll-loops", "-mprefer-vector-width=512")  # fmt: skip
+         "-fno-unroll-loops")  # fmt: skip
+WIDE = "-mprefer-vector-width=512"  # Intel's tunings would halve every vector
 ZIG = ("-nostdlib", "-fno-sanitize=undefined", "-Wno-pass-failed", "-g0")
 LEVELS = ("native", "x86_64_v3", "x86_64_v4", "generic")
 _ALIAS = {"v3": "x86_64_v3", "v4": "x86_64_v4"}
@@ -97,6 +98,8 @@ def _compiler(override: str) -> Compiler:
 def flags(cc: Compiler, level: str, extra: Sequence[str] = ()) -> tuple[str, ...]:
     level = level_name(level)
     x86 = platform.machine().lower() in ("x86_64", "amd64")
+    wide = (WIDE,) if x86 and resolved(level) == "v4" else ()
+    extra = (*wide, *extra)
     if cc.zig:
         cpu = () if level == "generic" else (f"-mcpu={level}",)
         return (*FLAGS, *ZIG, *cpu, *extra)

@@ -75,7 +75,9 @@ class Builder:
 
     def function(self, lines: Lines) -> Function:
         written = {s.target.buffer for s in self.s.stores}
-        head = [f"static void {PLACEHOLDER}(void *const *restrict b, char *shared, char *scratch, long chunk, long chunks) {{"]
+        head = [
+            f"static void {PLACEHOLDER}(void *const *restrict b, char *shared, char *scratch, long chunk, long chunks) {{"
+        ]
         body = ["(void)b; (void)shared; (void)scratch; (void)chunk; (void)chunks;"]
         for name, slot in self.slots.items():
             const = "" if name in written else "const "
@@ -239,7 +241,10 @@ class Builder:
         start = scope.bound(lane)[0].text
         inner = scope.child({lane: Bound(f"({start} + {l})", "index")})
         where, _ = inner.address(target.const, target.terms)
-        return [*lines, f"SH_UNROLL for (int {l} = 0; {l} < {scope.active}; ++{l}) {{ {' '.join(inner.lines)} {pointer}[{where}] = {v}[{l}]; }}"]
+        return [
+            *lines,
+            f"SH_UNROLL for (int {l} = 0; {l} < {scope.active}; ++{l}) {{ {' '.join(inner.lines)} {pointer}[{where}] = {v}[{l}]; }}",
+        ]
 
 
 def combine(combiner: str, a: Expr, b: Expr, t: DType) -> Expr:

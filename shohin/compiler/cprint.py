@@ -47,7 +47,9 @@ class CPrinter:
         return vector(lane(dtype), width)
 
     def scalar(self, expr: Expr, names: Mapping[str, str], merged: Merged | None = None) -> str:
-        scope, e = self._scope(expr, names, merged, lambda name, text, var: Bound(text, "index" if var else "scalar"), 0)
+        scope, e = self._scope(
+            expr, names, merged, lambda name, text, var: Bound(text, "index" if var else "scalar"), 0
+        )
         return self._wrap(scope, scope.scalar(e))
 
     def lanes(self, expr: Expr, names: Mapping[str, str], lane: str, width: int, merged: Merged | None = None) -> str:
@@ -102,7 +104,9 @@ def merge_axes(expr: Expr, variable: str, axes: tuple[tuple[str, int], ...]) -> 
     return rewrite(collapsed, lambda e: values.get(e.name) if isinstance(e, Var) else None)
 
 
-def _merge_flat(e: Flat, variable: str, real: list[tuple[str, int]], unit: set[str], values: Mapping[str, Expr]) -> Flat:
+def _merge_flat(
+    e: Flat, variable: str, real: list[tuple[str, int]], unit: set[str], values: Mapping[str, Expr]
+) -> Flat:
     terms = tuple((t, c) for t, c in e.terms if not (isinstance(t, Var) and t.name in unit))
     if not real:
         return replace(e, terms=terms)

@@ -122,15 +122,25 @@ def _typed() -> None:
         if kind[0] == "i":
             u = "uint64_t" if kind == "i64" else "uint32_t"
             minus = f"    if (b == -1) return {{}};\n    const {c} q = ({c})(a / b), r = ({c})(a % b);\n"
-            _add(f"floordiv_{kind}", zero % "floordiv" + minus.format(f"({c})(0u - ({u})a)")
-                 + f"    return ({c})(q - (r != 0 && (r ^ b) < 0));\n}}")
-            _add(f"mod_{kind}", zero % "mod" + minus.replace("q = (" + c + ")(a / b), ", "").format("0")
-                 + f"    return ({c})(r != 0 && (r ^ b) < 0 ? r + b : r);\n}}")
+            _add(
+                f"floordiv_{kind}",
+                zero % "floordiv"
+                + minus.format(f"({c})(0u - ({u})a)")
+                + f"    return ({c})(q - (r != 0 && (r ^ b) < 0));\n}}",
+            )
+            _add(
+                f"mod_{kind}",
+                zero % "mod"
+                + minus.replace("q = (" + c + ")(a / b), ", "").format("0")
+                + f"    return ({c})(r != 0 && (r ^ b) < 0 ? r + b : r);\n}}",
+            )
         else:
             _add(f"floordiv_{kind}", zero % "floordiv" + f"    return ({c})(a / b);\n}}")
             _add(f"mod_{kind}", zero % "mod" + f"    return ({c})(a % b);\n}}")
         u = "uint64_t" if kind.endswith("64") else "uint32_t"
-        _add(f"ipow_{kind}", f"""
+        _add(
+            f"ipow_{kind}",
+            f"""
 static inline {c} sh_ipow_{kind}({c} a, {c} n) {{
     {u} base = ({u})a, r = 1;
     for ({u} e = ({u})n; e != 0 && n > 0; e >>= 1) {{
@@ -138,16 +148,27 @@ static inline {c} sh_ipow_{kind}({c} a, {c} n) {{
         base *= base;
     }}
     return ({c})r;
-}}""")
+}}""",
+        )
 
 
 def _floats() -> None:
-    for kind, c, u, f, mant, one in (("f32", "float", "uint32_t", "f", 23, "1u"), ("f64", "double", "uint64_t", "", 52, "(uint64_t)1")):
+    for kind, c, u, f, mant, one in (
+        ("f32", "float", "uint32_t", "f", 23, "1u"),
+        ("f64", "double", "uint64_t", "", 52, "(uint64_t)1"),
+    ):
         big = 8 if kind == "f32" else 11
-        _add(f"bits_{kind}", f"static inline {u} sh_bits_{kind}({c} x) {{ {u} u; memcpy(&u, &x, sizeof u); return u; }}")
-        _add(f"float_{kind}", f"static inline {c} sh_float_{kind}({u} u) {{ {c} x; memcpy(&x, &u, sizeof x); return x; }}")
+        _add(
+            f"bits_{kind}", f"static inline {u} sh_bits_{kind}({c} x) {{ {u} u; memcpy(&u, &x, sizeof u); return u; }}"
+        )
+        _add(
+            f"float_{kind}",
+            f"static inline {c} sh_float_{kind}({u} u) {{ {c} x; memcpy(&x, &u, sizeof x); return x; }}",
+        )
         # exact remainder by shift and subtract: the same bits on every machine, no libm
-        _add(f"fmod_{kind}", f"""
+        _add(
+            f"fmod_{kind}",
+            f"""
 static inline {c} sh_fmod_{kind}({c} a, {c} b) {{
     {u} x = sh_bits_{kind}(a), y = sh_bits_{kind}(b);
     const {u} sign = x & ({one} << {mant + big}), top = {one} << {mant};
@@ -170,14 +191,23 @@ static inline {c} sh_fmod_{kind}({c} a, {c} b) {{
     for (; x < top; x <<= 1) --ey;
     x = ey > 0 ? (x - top) | (({u})ey << {mant}) : x >> (1 - ey);
     return sh_float_{kind}(x | sign);
-}}""", ("fn", f"bits_{kind}"), ("fn", f"float_{kind}"))
-        _add(f"mod_{kind}", f"""
+}}""",
+            ("fn", f"bits_{kind}"),
+            ("fn", f"float_{kind}"),
+        )
+        _add(
+            f"mod_{kind}",
+            f"""
 static inline {c} sh_mod_{kind}({c} a, {c} b) {{
     const {c} r = sh_fmod_{kind}(a, b);
     if (r == 0) return __builtin_copysign{f}(({c})0, b);
     return (r < 0) != (b < 0) ? r + b : r;
-}}""", ("fn", f"fmod_{kind}"))
-        _add(f"floordiv_{kind}", f"""
+}}""",
+            ("fn", f"fmod_{kind}"),
+        )
+        _add(
+            f"floordiv_{kind}",
+            f"""
 static inline {c} sh_floordiv_{kind}({c} a, {c} b) {{
     if (b == 0) return a / b;
     const {c} r = sh_fmod_{kind}(a, b);
@@ -186,22 +216,36 @@ static inline {c} sh_floordiv_{kind}({c} a, {c} b) {{
     if (q == 0) return __builtin_copysign{f}(({c})0, a / b);
     const {c} w = __builtin_floor{f}(q);
     return q - w > ({c})0.5 ? w + 1 : w;
-}}""", ("fn", f"fmod_{kind}"))
+}}""",
+            ("fn", f"fmod_{kind}"),
+        )
 
 
 _typed()
 _floats()
-_add("mulhi_u32", "static inline uint32_t sh_mulhi_u32(uint32_t a, uint32_t b) { return (uint32_t)(((uint64_t)a * b) >> 32); }")
-_add("fdiv", "static inline long sh_fdiv(long a, long b) { const long q = a / b; return q - (a % b != 0 && (a ^ b) < 0); }")
-_add("fmodl", "static inline long sh_fmodl(long a, long b) { const long r = a % b; return r != 0 && (r ^ b) < 0 ? r + b : r; }")
-_add("requant", """
+_add(
+    "mulhi_u32",
+    "static inline uint32_t sh_mulhi_u32(uint32_t a, uint32_t b) { return (uint32_t)(((uint64_t)a * b) >> 32); }",
+)
+_add(
+    "fdiv",
+    "static inline long sh_fdiv(long a, long b) { const long q = a / b; return q - (a % b != 0 && (a ^ b) < 0); }",
+)
+_add(
+    "fmodl",
+    "static inline long sh_fmodl(long a, long b) { const long r = a % b; return r != 0 && (r ^ b) < 0 ? r + b : r; }",
+)
+_add(
+    "requant",
+    """
 static inline int32_t sh_requant(float acc, float m, int32_t z, int32_t lo, int32_t hi) {
     const float a = (float)(lo - z), c = (float)(hi - z);
     float v = acc * m;
     v = v > a ? v : a;
     v = v < c ? v : c;
     return (int32_t)__builtin_rintf(v) + z;
-}""")
+}""",
+)
 
 
 # ---------------------------------------------------------------------------------------------- vectors
@@ -226,15 +270,19 @@ def _vec_fn(name: str, kind: str, width: int) -> tuple[list[Need], str]:
     need: list[Need] = [("vec", kind, str(width)), ("vec", "i" + kind[1:], str(width))]
     match name:
         case "select":
-            return need, (f"static inline {t} sh_select_{t}({ints} m, {t} a, {t} b) "
-                          f"{{ return ({t})((m & ({ints})a) | (~m & ({ints})b)); }}")
+            return need, (
+                f"static inline {t} sh_select_{t}({ints} m, {t} a, {t} b) "
+                f"{{ return ({t})((m & ({ints})a) | (~m & ({ints})b)); }}"
+            )
         case "max" | "min" | "redmax" | "redmin":
             op = ">" if name.endswith("max") else "<"
             first, second = ("a", "b") if name in ("max", "min") else ("b", "a")
             nan = " | (b != b)" if name.startswith("red") and kind[0] == "f" else ""
             need.append(("vfn", "select", kind, str(width)))
-            return need, (f"static inline {t} sh_{name}_{t}({t} a, {t} b) "
-                          f"{{ return sh_select_{t}(({ints})({first} {op} {second}){nan}, {first}, {second}); }}")
+            return need, (
+                f"static inline {t} sh_{name}_{t}({t} a, {t} b) "
+                f"{{ return sh_select_{t}(({ints})({first} {op} {second}){nan}, {first}, {second}); }}"
+            )
         case "fma" | "sqrt" | "floor" | "ceil" | "trunc" | "rint":
             args = ("a", "b", "c") if name == "fma" else ("a",)
             fast = {"rint": "roundeven"}.get(name, name)
@@ -243,12 +291,18 @@ def _vec_fn(name: str, kind: str, width: int) -> tuple[list[Need], str]:
                 f"static inline {t} sh_{name}_{t}({decl}) {{\n"
                 f"#if defined(__clang__)\n    return __builtin_elementwise_{fast}({', '.join(args)});\n#else\n    {t} r;\n"
                 f"    for (int i = 0; i < {width}; ++i) r[i] = __builtin_{name}{f}({', '.join(a + '[i]' for a in args)});\n"
-                f"    return r;\n#endif\n}}")
+                f"    return r;\n#endif\n}}"
+            )
         case "part":
-            return need, (f"static inline {t} sh_part_{t}(const {c} *p, int n) "
-                          f"{{ {t} r = {{0}}; memcpy(&r, p, (size_t)n * sizeof(*p)); return r; }}")
+            return need, (
+                f"static inline {t} sh_part_{t}(const {c} *p, int n) "
+                f"{{ {t} r = {{0}}; memcpy(&r, p, (size_t)n * sizeof(*p)); return r; }}"
+            )
         case "iota":
-            return need, f"static inline {t} sh_iota_{t}(void) {{ return ({t}){{{', '.join(map(str, range(width)))}}}; }}"
+            return (
+                need,
+                f"static inline {t} sh_iota_{t}(void) {{ return ({t}){{{', '.join(map(str, range(width)))}}}; }}",
+            )
         case "tree":
             return need, ""
         case _:

@@ -29,6 +29,11 @@ def is_pointwise(node: Node) -> bool:
     return callable(op.nest) or op.kind == "elementwise" or (op.kind == "movement" and op.nest == "derived")
 
 
+def is_folded(node: Node) -> bool:
+    """Is the op one nest of loops from its relation, whose stored value may be carried further before it is stored?"""
+    return node.op.nest == "derived" and not is_pointwise(node)
+
+
 def pointwise(node: Node, coords: Sequence[Expr], at: At) -> Expr:
     """The expression at ``coords``; 16-bit floats compute in float32 and round once."""
     op, result = node.op, node.results[0]
@@ -249,4 +254,4 @@ def check(node: Node) -> None:
         raise IRError(f"{node.op.name} @ {node.place} holds a graph and is lowered before this")
 
 
-__all__ = ["check", "is_pointwise", "nests", "pointwise"]
+__all__ = ["check", "is_folded", "is_pointwise", "nests", "pointwise"]

@@ -68,7 +68,9 @@ def emit_map(s: Shaped, plan: Schedule, buffers: Mapping[str, Buffer]) -> Piece:
     return Piece(build.function(lines), plan.chunks)
 
 
-def _tiled(build: Builder, outer: list[tuple[str, int]], tile: Loop, inner: Loop, point: Callable[[Scope], Lines]) -> Lines:
+def _tiled(
+    build: Builder, outer: list[tuple[str, int]], tile: Loop, inner: Loop, point: Callable[[Scope], Lines]
+) -> Lines:
     """A transpose in tiles, so that both sides stay in cache."""
     u, v = f"{tile.name}t", f"{inner.name}t"
     items = [*outer, (u, -(-tile.extent // TILE)), (v, -(-inner.extent // TILE))]
@@ -76,7 +78,9 @@ def _tiled(build: Builder, outer: list[tuple[str, int]], tile: Loop, inner: Loop
     def body(scope: Scope) -> Lines:
         ends = [f"const long {n}0 = {TILE} * {n}, {n}1 = {n}0 + {TILE} < {e} ? {n}0 + {TILE} : {e};"
                 for n, e in ((u, tile.extent), (v, inner.extent))]  # fmt: skip
-        loops = build.loop(scope, tile, lambda a: build.loop(a, inner, point, f"{v}0", f"{v}1", pragma=True), f"{u}0", f"{u}1")
+        loops = build.loop(
+            scope, tile, lambda a: build.loop(a, inner, point, f"{v}0", f"{v}1", pragma=True), f"{u}0", f"{u}1"
+        )
         return [*ends, *loops]
 
     plan = build.plan

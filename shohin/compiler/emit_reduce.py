@@ -263,7 +263,9 @@ def _first(s: Shaped, plan: Schedule, buffers: Mapping[str, Buffer]) -> Piece:
         for count in sorted({plan.blocks, 1}, reverse=True):
             step = BLOCK * count
             head = f"for (; block {f'+ {step} <=' if count > 1 else '<'} last; block += {step})"
-            lines += build.block(scope, head, {"block": Bound("block", "index")}, partial(_block, build, tile, count, finish))
+            lines += build.block(
+                scope, head, {"block": Bound("block", "index")}, partial(_block, build, tile, count, finish)
+            )
         for tag, names in tile.instances:
             lines += _move(build, scope, tile, f"_t{tag}", f"{s.points} * chunk + {_position(build, names)}", True, "")
         return lines
@@ -306,7 +308,10 @@ def _second(s: Shaped, plan: Schedule, buffers: Mapping[str, Buffer], most: int)
         return lines
 
     chunks = pieces(float(s.points * CHUNKS * 4), max(1, s.points // 64), most)
-    lines = [*_shared(build), *build.spread(build.root, items, len(items), chunks > 1, lambda scope: _enter(build, scope, tile, point))]
+    lines = [
+        *_shared(build),
+        *build.spread(build.root, items, len(items), chunks > 1, lambda scope: _enter(build, scope, tile, point)),
+    ]
     return Piece(build.function(lines), chunks)
 
 
@@ -334,7 +339,9 @@ def emit_rows(s: Shaped, plan: Schedule, buffers: Mapping[str, Buffer]) -> Piece
         lines: Lines = []
         if whole:
             head = f"for (long {lane.name} = 0; {lane.name} < {whole}; {lane.name} += {WIDTH})"
-            lines += build.block(scope, head, {lane.name: Bound(lane.name, "lane")}, lambda inner: steps(inner, lane.name))
+            lines += build.block(
+                scope, head, {lane.name: Bound(lane.name, "lane")}, lambda inner: steps(inner, lane.name)
+            )
         if rest:
             lines += _part(build, scope, tile, lane, whole, rest)
         return lines
@@ -395,7 +402,9 @@ def _part(build: Builder, scope: Scope, tile: Tile, lane: Loop, start: int, rest
     """The last ``rest`` terms go to lanes 0 .. rest - 1; the other lanes keep what they have."""
     lines: Lines = []
     for tag, names in tile.instances:
-        inner = scope.child({**names, lane.name: Bound(str(start), "lane"), **build.state_names(tag, True)}, WIDTH, rest)
+        inner = scope.child(
+            {**names, lane.name: Bound(str(start), "lane"), **build.state_names(tag, True)}, WIDTH, rest
+        )
         updates: Lines = []
         for f, _, exprs, _ in build.folds:
             t = f.dtypes[0]
@@ -404,7 +413,9 @@ def _part(build: Builder, scope: Scope, tile: Tile, lane: Loop, start: int, rest
             ints = inner.vec(f"i{bits}")
             mask = f"({ints}){{{', '.join('-1' if i < rest else '0' for i in range(WIDTH))}}}"
             name = f"{f.names[0]}{tag}"
-            updates.append(f"{name} = {inner.helper('select', kind)}({mask}, {build.text(inner, exprs[0], True)}, {name});")
+            updates.append(
+                f"{name} = {inner.helper('select', kind)}({mask}, {build.text(inner, exprs[0], True)}, {name});"
+            )
         lines += ["{", *(f"    {x}" for x in [*inner.lines, *updates]), "}"]
     return lines
 

@@ -165,20 +165,25 @@ def simplify(expr: Expr, ranges: Ranges) -> Expr | None:
         decided = _DECIDE[op](x, y)
         if decided is not None:
             return _truth(decided)
-    if isinstance(a, Const) and isinstance(b, Const) and op not in _DECIDE and (b.value or op not in ("floordiv", "mod")):
+    if (
+        isinstance(a, Const)
+        and isinstance(b, Const)
+        and op not in _DECIDE
+        and (b.value or op not in ("floordiv", "mod"))
+    ):
         value = _FOLD[op](int(a.value), int(b.value))
         return Const(value, dtypes.int32) if -(2**31) <= value < 2**31 else None
     if isinstance(b, Const):
         if (op in ("add", "sub") and b.value == 0) or (op in ("mul", "floordiv") and b.value == 1):
             return a
-        if op == "mul" and b.value == 0 or op == "mod" and b.value == 1:
+        if (op == "mul" and b.value == 0) or (op == "mod" and b.value == 1):
             return Const(0, dtypes.int32)
         if x is not None and b.value > 0 and 0 <= x[0] and x[1] < b.value:
             if op == "mod":
                 return a
             if op == "floordiv":
                 return Const(0, dtypes.int32)
-    if isinstance(a, Const) and (op == "add" and a.value == 0 or op == "mul" and a.value == 1):
+    if isinstance(a, Const) and ((op == "add" and a.value == 0) or (op == "mul" and a.value == 1)):
         return b
     return None
 

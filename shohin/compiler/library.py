@@ -45,11 +45,17 @@ def emit_library(program: Program, name: str, *, machine: Machine = GENERIC, ali
     functions = merge(steps)
     names = {text: f"{name}_f{i}" for i, text in enumerate(functions)}
     needs = [n for f in functions.values() for n in f.needs]
-    used = {slot for f in functions.values() for slot in f.slots} | {n for s in steps for p in s.phases for n in p.function.slots}
-    constants = [_constant(name, b, program.data[b.name], align) for b in program.buffers if b.role == "const" and b.name in used]
+    used = {slot for f in functions.values() for slot in f.slots} | {
+        n for s in steps for p in s.phases for n in p.function.slots
+    }
+    constants = [
+        _constant(name, b, program.data[b.name], align) for b in program.buffers if b.role == "const" and b.name in used
+    ]
     texts = [f.text.replace(PLACEHOLDER, names[text]) for text, f in functions.items()]
     head = f"#define {name}_ARENA_BYTES {max(memory.arena_bytes, 1)}\n"
-    return "\n".join([ctext.HEADER + ctext.render(needs), head, *constants, *texts, _run(program, name, steps, memory, names)])
+    return "\n".join(
+        [ctext.HEADER + ctext.render(needs), head, *constants, *texts, _run(program, name, steps, memory, names)]
+    )
 
 
 def _constant(name: str, b: Buffer, data: np.ndarray[Any, Any], align: int) -> str:
@@ -71,7 +77,9 @@ def _run(program: Program, name: str, steps: Sequence[Emitted], memory: Plan, na
     outputs = [b for b in program.buffers if b.role == "output"]
     params = [f"const {stored(b.dtype)} *in{i}" for i, b in enumerate(inputs)]
     params += [f"{stored(b.dtype)} *out{i}" for i, b in enumerate(outputs)]
-    where = {b.name: f"(void *)in{i}" for i, b in enumerate(inputs)} | {b.name: f"out{i}" for i, b in enumerate(outputs)}
+    where = {b.name: f"(void *)in{i}" for i, b in enumerate(inputs)} | {
+        b.name: f"out{i}" for i, b in enumerate(outputs)
+    }
     where |= {b.name: f"(void *){_id(name, b)}" for b in program.buffers if b.role == "const"}
     where |= {n: f"a + {offset}" for n, offset in memory.offsets.items()}
     lines = [f"int {name}_run({', '.join([*params, 'void *arena'])}) {{", "    char *const a = arena;", "    (void)a;"]
@@ -82,7 +90,12 @@ def _run(program: Program, name: str, steps: Sequence[Emitted], memory: Plan, na
             slots = ", ".join(where[s] for s in f.slots) or "NULL"
             call = f"{names[f.text]}(b, a + {memory.shared[i]}, a + {memory.scratch[i]}, c, {piece.chunks});"
             loop = f"for (long c = 0; c < {piece.chunks}; ++c) {call}"
-            lines += [f"    {{  // {_comment(step.place)}", f"        void *const b[] = {{{slots}}};", f"        {loop}", "    }"]
+            lines += [
+                f"    {{  // {_comment(step.place)}",
+                f"        void *const b[] = {{{slots}}};",
+                f"        {loop}",
+                "    }",
+            ]
     return "\n".join([*lines, "    return 0;", "}", ""])
 
 

@@ -8,7 +8,7 @@ elementwise ops that alone reads its result as its epilogue.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -147,19 +147,23 @@ class Lowering:
             self.name(v, "input", f"in{k}")
         inside: set[Node] = set()
         chains: dict[Node, list[Node]] = {}
-        for node in reversed(list(claimed)):  # of two kernels that meet in a sum, the later one takes it along
-            chains[node] = self._chain(node, claimed[node], inside)
-            inside.update(chains[node])
+        for node in reversed(g.nodes):  # of two producers that meet in a sum, the later one takes it along
+            if node in claimed or derive.is_folded(node):
+                chains[node] = self._chain(node, claimed.get(node), inside)
+                inside.update(chains[node])
         late: dict[Node, list[Node]] = {}  # a chain is computed where its last other operand is ready
         position = {n: i for i, n in enumerate(g.nodes)}
         for node, chain in chains.items():
             last = max([node, *chain], key=lambda n: position[n]) if chain else node
             late.setdefault(last, []).append(node)
         for node in g.nodes:
-            if node not in inside and node not in claimed:
+            if node not in inside and node not in chains:
                 self._emit(node)
             for start in late.get(node, []):
-                self._emit_kernel(start, claimed[start], chains[start])
+                if start in claimed:
+                    self._emit_kernel(start, claimed[start], chains[start])
+                else:
+                    self._emit_folded(start, chains[start])
         outputs = self._outputs()
         buffers = dict(self.buffers)
         return Program(tuple(buffers[n] for n in [*buffers] if n not in outputs) + tuple(buffers[n] for n in outputs), tuple(self.steps), self.data)
@@ -186,9 +190,9 @@ class Lowering:
         site = Site(call=call, operands=tuple(map(buffer, node.operands)), results=tuple(map(buffer, node.results)), machine=self.machine)
         return claim(node.op.name, site)
 
-    def _chain(self, node: Node, kernel: Kernel, taken: set[Node]) -> list[Node]:
+    def _chain(self, node: Node, kernel: Kernel | None, taken: set[Node]) -> list[Node]:
         """The elementwise ops that follow as sole readers and whose other operands are read at the same place."""
-        if not any(p.name == "epilogue" for p in kernel.ports):
+        if kernel is not None and not any(p.name == "epilogue" for p in kernel.ports):
             return []
         chain: list[Node] = []
         v = node.results[0]
@@ -209,19 +213,28 @@ class Lowering:
         return ops <= CHEAP
 
     def _emit_kernel(self, node: Node, kernel: Kernel, chain: Sequence[Node]) -> None:
-        result = node.results[0]
-        out = chain[-1].results[0] if chain else result
         ports: tuple[Port, ...] = ()
         if chain:
-            index = _coordinates(node)
-            value: Expr = loop.Name("acc", result.dtype)
-            held = result
-            for step in chain:
-                value = derive.pointwise(step, index, self._through(step, held, value))
-                held = step.results[0]
-            ports = (Port("epilogue", value),)
+            ports = (Port("epilogue", self._epilogue(node, chain, _coordinates(node), loop.Name("acc", node.results[0].dtype))),)
         operands = tuple(self._buffer(v) for v in node.operands)
-        self.steps.append(KernelCall(kernel.name, operands, (self.name(out, "temp"),), node.attrs, ports, node.place))
+        out = self.name((chain or [node])[-1].results[0], "temp")
+        self.steps.append(KernelCall(kernel.name, operands, (out,), node.attrs, ports, node.place))
+
+    def _emit_folded(self, node: Node, chain: Sequence[Node]) -> None:
+        """A fold's loops, with the chain applied where its result is stored."""
+        out = self.name((chain or [node])[-1].results[0], "temp")
+        nest = derive.nests(node, [out], self.at(node))[0]
+        if chain:
+            store = nest.outs[0]
+            nest = replace(nest, outs=(replace(store, value=self._epilogue(node, chain, store.index, store.value)),))
+        self.steps.append(nest)
+
+    def _epilogue(self, node: Node, chain: Sequence[Node], index: tuple[Expr, ...], value: Expr) -> Expr:
+        held = node.results[0]
+        for step in chain:
+            value = derive.pointwise(step, index, self._through(step, held, value))
+            held = step.results[0]
+        return value
 
     def _through(self, step: Node, held: Var, value: Expr) -> derive.At:
         plain = self.at(step)

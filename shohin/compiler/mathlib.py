@@ -25,6 +25,7 @@ from shohin.core.loop import (
     Name,
     Operand,
     Un,
+    clip,
     const,
     equal,
     maximum,
@@ -87,7 +88,7 @@ _LN2_LOG = {F32: (6.9313812256e-01, 9.0580006145e-06), F64: _LN2[F64]}
 def _exp_parts(x: Expr, lo: float, hi: float) -> tuple[Expr, Expr, Expr]:
     """n (integer, as float), r = x - n ln2, and (exp(r) - 1 - r)."""
     double = x.dtype == F64
-    inside = select(x < lo, const(lo, x.dtype), select(x > hi, const(hi, x.dtype), x))
+    inside = clip(x, lo, hi)  # NaN becomes lo here; the caller puts it back
     n = Un("rint", inside * 1.4426950408889634)
     high, low = _LN2[x.dtype]
     r = (inside - n * high) - n * low
@@ -98,7 +99,7 @@ def _exp_parts(x: Expr, lo: float, hi: float) -> tuple[Expr, Expr, Expr]:
 def exp(x: Expr) -> Expr:
     b = _Bits(x.dtype)
     n, r, tail = _exp_parts(x, *((-746.0, 710.0) if b.double else (-104.0, 89.0)))
-    k = Cast(select(equal(n, n), n, 0), b.int)
+    k = Raw(n, b.int)
     half = k >> 1
     value = (((r + tail) + 1) * b.pow2(half)) * b.pow2(k - half)
     return select(equal(x, x), value, x)
@@ -107,7 +108,7 @@ def exp(x: Expr) -> Expr:
 def expm1(x: Expr) -> Expr:
     b = _Bits(x.dtype)
     n, r, tail = _exp_parts(x, *((-40.0, 710.0) if b.double else (-20.0, 89.0)))
-    k = Cast(select(equal(n, n), n, 0), b.int)
+    k = Raw(n, b.int)
     scale = b.pow2(k - 1)
     p = r + tail
     value = select(equal(n, 0), p, (scale * p + (scale - 0.5)) * 2)
@@ -142,7 +143,9 @@ def log(x: Expr) -> Expr:
     dk = Cast(k - select(tiny, Const(up, b.int), 0), x.dtype)
     value = _log_sum(m - 1, dk, 0)
     value = select(x < inf, value, x)
-    return select(x > 0, value, select(equal(x, 0), const(-inf, x.dtype), select(equal(x, x), const(float("nan"), x.dtype), x)))
+    return select(
+        x > 0, value, select(equal(x, 0), const(-inf, x.dtype), select(equal(x, x), const(float("nan"), x.dtype), x))
+    )
 
 
 def log1p(x: Expr) -> Expr:
@@ -174,7 +177,12 @@ _COS = {
 # pi/2 in parts short enough that n * part is exact
 _HALF_PI = {
     F32: (1.5703125, 4.8351287841796875e-4, 3.13855707645416259765625e-7, 6.077094383272196864709e-11),
-    F64: (1.57079632673412561417e00, 6.07710050630396597660e-11, 2.02226624871116645580e-21, 8.47842766036889956997e-32),
+    F64: (
+        1.57079632673412561417e00,
+        6.07710050630396597660e-11,
+        2.02226624871116645580e-21,
+        8.47842766036889956997e-32,
+    ),
 }
 
 
@@ -186,7 +194,7 @@ def _sincos(x: Expr, quarter: int) -> Expr:
     r: Expr = inside
     for part in _HALF_PI[x.dtype]:
         r = r - n * part
-    q = Cast(n, b.int) + quarter
+    q = Raw(n, b.int) + quarter
     z = r * r
     sine = r + r * (z * poly(z, *_SIN[x.dtype]))
     half = z * 0.5
@@ -222,7 +230,23 @@ _ERF = {
 }  # fmt: skip
 
 
+def _erf_float(x: Expr) -> Expr:
+    """Two polynomials in float32 (N. Juffa's, public domain): near zero in x, beyond in log(1 - erf)."""
+    b = _Bits(F32)
+    a = b.abs(x)
+    z = x * x
+    near = poly(z, 1.28379166e-1, -3.76125336e-1, 1.12819925e-1, -2.67681349e-2, 4.99119423e-3, -5.96761703e-4) * x + x
+    t = select(a < 4, a, 4)
+    far = poly(
+        t, 1.28717512e-1, 6.34846687e-1, 1.06777877e-1, -2.42546219e-2, 3.88396438e-3, -3.83197126e-4, 1.72853470e-5
+    )
+    far = const(1, F32) - Un("exp", -(far * t) - t)
+    return select(a < 0.927734375, near, select(equal(x, x), b.signed(far, x), x))
+
+
 def erf(x: Expr) -> Expr:
+    if x.dtype == F32:
+        return _erf_float(x)
     b = _Bits(x.dtype)
     a = b.abs(x)
     a = select(a < 6, a, 6)

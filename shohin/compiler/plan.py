@@ -110,7 +110,11 @@ def _each_once(nest: Nest, where: Flat, buffer: Buffer) -> bool:
     points = 1
     for n in extents.values():
         points *= n
-    steps = sorted((c, extents.get(getattr(t, "name", ""), 0)) for t, c in where.terms if extents.get(getattr(t, "name", ""), 2) > 1)
+    steps = sorted(
+        (c, extents.get(getattr(t, "name", ""), 0))
+        for t, c in where.terms
+        if extents.get(getattr(t, "name", ""), 2) > 1
+    )
     reach = 1
     for stride, extent in steps:
         if stride != reach or extent == 0:
@@ -119,7 +123,9 @@ def _each_once(nest: Nest, where: Flat, buffer: Buffer) -> bool:
     return reach == points == buffer.size and where.const == 0
 
 
-def plan(program: Program, scratch: Sequence[int], shared: Sequence[int], *, align: int = 64, in_place: bool = True) -> Plan:
+def plan(
+    program: Program, scratch: Sequence[int], shared: Sequence[int], *, align: int = 64, in_place: bool = True
+) -> Plan:
     """Places everything; ``scratch`` and ``shared`` are bytes by step."""
     buffers = {b.name: b for b in program.buffers}
     uses = [uses_of(s, buffers) for s in program.steps]
@@ -129,11 +135,11 @@ def plan(program: Program, scratch: Sequence[int], shared: Sequence[int], *, ali
         for name in u.reads | u.writes:
             first.setdefault(name, i)
             last[name] = i
+    _check_written(program, uses)
     over, copies = _aliases(program, buffers, uses, first)
     end = len(uses)
     copied = {a for a, _ in copies}
     temps = [b for b in program.buffers if (b.role == "temp" or b.name in copied) and b.name in first]
-    _check_written(program, uses)
     span = {b.name: (first[b.name], end if b.name in copied else last[b.name]) for b in temps}
     root = {b.name: b.name for b in temps}
     if in_place:
@@ -183,6 +189,9 @@ def _check_written(program: Program, uses: Sequence[Use]) -> None:
         if missing:
             raise IRError(f"step {i} ({program.steps[i].place}) reads {missing[0]} before any step has written it")
         written |= u.writes
+    lost = [b.name for b in program.buffers if b.role == "output" and b.name not in written]
+    if lost:
+        raise IRError(f"output {lost[0]} is written by no step")
 
 
 def _aliases(program: Program, buffers: Mapping[str, Buffer], uses: Sequence[Use],
@@ -197,9 +206,7 @@ def _aliases(program: Program, buffers: Mapping[str, Buffer], uses: Sequence[Use
             raise IRError(f"output {b.name} is aliased to {b.alias}, which is not an input of the same size and dtype")
         if any(other.alias == b.alias and other is not b for other in program.buffers):
             raise IRError(f"two outputs are aliased to the input {b.alias}")
-        writer = first.get(b.name)
-        if writer is None:
-            raise IRError(f"output {b.name} is written by no step")
+        writer = first[b.name]
         later = any(b.alias in u.reads for u in uses[writer + 1 :])
         now = b.alias in uses[writer].reads and b.alias not in uses[writer].same.get(b.name, frozenset())
         if later or now:

@@ -24,7 +24,7 @@ from shohin.compiler.ctext import Need
 from shohin.compiler.emit import emit_nest
 from shohin.compiler.kernel import KERNELS, Machine, Site
 from shohin.compiler.plan import Plan, plan
-from shohin.compiler.schedule import PIECE
+from shohin.compiler.schedule import PIECE, Options
 from shohin.core.errors import IRError
 from shohin.core.loop import Load, Var
 from shohin.core.nest import Buffer, KernelCall, Loop, Nest, Out, Program, verify_nest
@@ -55,12 +55,17 @@ def emit_kernel(call: KernelCall, buffers: Mapping[str, Buffer], m: Machine) -> 
     return Emitted(call.place, tuple(phases), kernel.workspace(site), kernel.shared(site), kernel.flops(site))
 
 
+def options_of(m: Machine) -> Options:
+    return Options(sums={"v4": 8, "v3": 4}.get(m.level, 4))
+
+
 def emit_program(program: Program, m: Machine) -> list[Emitted]:
     buffers = {b.name: b for b in program.buffers}
     found = []
+    options = options_of(m)
     for step in program.steps:
         if isinstance(step, Nest):
-            found.append(emit_nest(verify_nest(step, buffers), buffers))
+            found.append(emit_nest(verify_nest(step, buffers), buffers, options))
         else:
             found.append(emit_kernel(step, buffers, m))
     return found
@@ -94,7 +99,9 @@ def units(functions: Sequence[Function], names: Sequence[str]) -> list[Unit]:
         needs: list[Need] = [n for i in part for n in functions[i].needs]
         texts = [functions[i].text.replace(PLACEHOLDER, names[i]) for i in part]
         table = ", ".join(f"(void *){names[i]}" for i in part)
-        text = "\n\n".join([ctext.HEADER + ctext.render(needs), *texts, f"void *const shohin_functions[] = {{{table}}};\n"])
+        text = "\n\n".join(
+            [ctext.HEADER + ctext.render(needs), *texts, f"void *const shohin_functions[] = {{{table}}};\n"]
+        )
         found.append(Unit(text, tuple(names[i] for i in part)))
     return found
 
@@ -107,7 +114,9 @@ def with_copies(program: Program, copies: Sequence[tuple[str, str]]) -> Program:
         b = buffers[source]
         loops = tuple(Loop(f"i{k}", n) for k, n in enumerate(b.shape))
         index = tuple(Var(v.name) for v in loops)
-        steps.append(Nest(loops, (), (), (Out(target, index, Load(source, index, b.dtype)),), "sequence", f"copy to {target}"))
+        steps.append(
+            Nest(loops, (), (), (Out(target, index, Load(source, index, b.dtype)),), "sequence", f"copy to {target}")
+        )
     return Program(program.buffers, tuple(steps), program.data)
 
 
@@ -177,7 +186,9 @@ class Compiled:
 
     def _bind(self, b: Buffer, array: Array, what: str) -> None:
         if array.dtype != b.dtype or array.shape != b.shape:
-            raise IRError(f"{what} {b.name}: {array.dtype.name}{list(array.shape)} came, {b.dtype.name}{list(b.shape)} is expected")
+            raise IRError(
+                f"{what} {b.name}: {array.dtype.name}{list(array.shape)} came, {b.dtype.name}{list(b.shape)} is expected"
+            )
         if not array.flags.c_contiguous:
             raise IRError(f"{what} {b.name} is not contiguous; pass np.ascontiguousarray(...)")
         self._keep[b.name] = array
@@ -224,9 +235,14 @@ class Compiled:
         return self.run()
 
 
+def processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def compile_program(program: Program, *, level: str = "native", threads: int | None = None) -> Compiled:
     """``program`` for this host; ``threads`` defaults to the number of processors."""
-    count = threads or len(os.sched_getaffinity(0))
+    count = threads or processors()
     m = machine(level, count)
     steps = emit_program(program, m)
     stride = [-(-s.scratch // 64) * 64 * count for s in steps]
@@ -235,8 +251,16 @@ def compile_program(program: Program, *, level: str = "native", threads: int | N
     if memory.copies:
         buffers = {b.name: b for b in program.buffers}
         extended = with_copies(program, memory.copies)
-        extra = [emit_nest(s, buffers) for s in extended.steps[len(program.steps) :] if isinstance(s, Nest)]
-        memory = Plan(**{**memory.__dict__, "scratch": (*memory.scratch, *(0 for _ in extra)), "shared": (*memory.shared, *(0 for _ in extra))})
+        extra = [
+            emit_nest(s, buffers, options_of(m)) for s in extended.steps[len(program.steps) :] if isinstance(s, Nest)
+        ]
+        memory = Plan(
+            **{
+                **memory.__dict__,
+                "scratch": (*memory.scratch, *(0 for _ in extra)),
+                "shared": (*memory.shared, *(0 for _ in extra)),
+            }
+        )
         steps = [*steps, *extra]
     functions = list(merge(steps).values())
     built = units(functions, [f"f{i}" for i in range(len(functions))]) if functions else []

@@ -48,10 +48,12 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """``vectors``: whether the C may use vector extensions; ``most``: pieces for the threads, 1 for serial code."""
+    """``vectors``: whether the C may use vector extensions; ``most``: pieces for the threads, 1 for serial code;
+    ``sums``: vectors of 16 float32 that the registers hold as accumulators (8 with AVX-512, 4 with AVX2)."""
 
     vectors: bool = True
     most: int = MOST
+    sums: int = 4
 
 
 def pieces(work: float, limit: int, most: int = MOST) -> int:
@@ -61,19 +63,19 @@ def pieces(work: float, limit: int, most: int = MOST) -> int:
 
 def schedule(s: Shaped, options: Options) -> Schedule:
     """The decisions for a nest. Without vectors and threads it is the plain loops."""
-    plan = _schedule(s, options.most)
+    plan = _schedule(s, options)
     if options.vectors:
         return plan
     return replace(plan, width=1, active=1, vectors=min(plan.vectors, 4), blocks=1)
 
 
-def _schedule(s: Shaped, most: int) -> Schedule:
+def _schedule(s: Shaped, options: Options) -> Schedule:
     if not s.folds:
-        return _map(s, most)
+        return _map(s, options.most)
     if s.serial:
         return Schedule(kind="rows" if s.order == "lanes16" and s.red else "columns", outer=s.free, width=1,
                         active=1)  # fmt: skip
-    return _rows(s, most) if s.order == "lanes16" and s.red else _columns(s, most)
+    return _rows(s, options.most) if s.order == "lanes16" and s.red else _columns(s, options.most, options.sums)
 
 
 def _prefix(extents: list[int], chunks: int) -> int:
@@ -99,7 +101,9 @@ def _map(s: Shaped, most: int) -> Schedule:
         extents = [-(-inner.extent // 64)]
     work = s.points * s.ops
     chunks = pieces(work, prod(extents), most)
-    return Schedule(kind="map", outer=outer, lane=inner, tile=tile, chunks=chunks, prefix=max(1, _prefix(extents, chunks)))
+    return Schedule(
+        kind="map", outer=outer, lane=inner, tile=tile, chunks=chunks, prefix=max(1, _prefix(extents, chunks))
+    )
 
 
 def _transposed(s: Shaped, inner: Loop) -> Loop | None:
@@ -132,12 +136,13 @@ def _score(a: Flat, name: str) -> int:
     return 2 if step == 1 else 0 if step == 0 else -4
 
 
-def _columns(s: Shaped, most: int) -> Schedule:
+def _columns(s: Shaped, most: int, sums: int) -> Schedule:
     loads = s.term_loads()
     lane = max(s.free, key=lambda v: (sum(_score(a, v.name) for a in loads) + sum(_score(t.target, v.name) for t in s.stores),
                                       v.extent >= 4, v is s.free[-1]), default=None)  # fmt: skip
     width, active, vectors = 1, 1, 1
-    budget = 8 if s.ops <= 12 else 4 if s.ops <= 24 else 2
+    budget = max(2, sums if s.ops <= 12 else sums // 2 if s.ops <= 24 else sums // 4) // max(1, len(s.folds))
+    budget = max(1, budget // 2 if any(t.itemsize == 8 for f in s.folds for t in f.dtypes) else budget)
     contiguous = lane is not None and (not loads or any(coefficient(a, lane.name) == 1 for a in loads))
     if lane is not None and contiguous and lane.extent >= 2:
         width = WIDTH
@@ -147,11 +152,11 @@ def _columns(s: Shaped, most: int) -> Schedule:
         vectors = min(4, budget, lane.extent // width) or 1
     elif lane is not None:
         vectors = min(4, lane.extent)
-    second = None
-    if vectors * (width // 8 or 1) < 8:
-        rest = [v for v in s.free if v is not lane and v.extent >= 2]
-        reuse = lambda v: any(coefficient(a, v.name) == 0 and v.name not in opaque(a) for a in loads)  # noqa: E731
-        second = next((v for v in reversed(rest) if reuse(v)), rest[-1] if rest else None)
+    rest = [v for v in s.free if v is not lane and v.extent >= 2]
+    reuse = [v for v in rest if any(coefficient(a, v.name) == 0 and v.name not in opaque(a) for a in loads)]
+    second = reuse[-1] if reuse else rest[-1] if rest else None
+    if reuse and width > 1:
+        vectors = min(vectors, max(1, budget // 4))  # a loaded vector serves several rows
     chunked = s.order == "chunks8"
     partials = chunked and s.points < FREE_PARALLEL and s.terms > 64
     unroll = min(max(1, budget // vectors), 4, second.extent) if second and not partials else 1

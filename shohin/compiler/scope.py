@@ -145,12 +145,16 @@ class Scope(Memory):
             x, y = self.wide(a, t), self.wide(b, t)
             if op in ("and", "or", "xor") or t in dtypes.UNSIGNED:
                 return Value(f"({x} {sign} {y})", True, depth)
-            return Value(f"({self.vec(lane(t))})({self.as_unsigned(x, t)} {sign} {self.as_unsigned(y, t)})", True, depth)
+            return Value(
+                f"({self.vec(lane(t))})({self.as_unsigned(x, t)} {sign} {self.as_unsigned(y, t)})", True, depth
+            )
         if sign:
             c = ctype(t)
             if c in ("uint32_t", "uint64_t") or op in ("and", "or", "xor"):
                 wrapped = f"({a.text} {sign} {b.text})"
-                return Value(wrapped if c in ("uint32_t", "uint64_t", "int32_t", "int64_t") else f"({c}){wrapped}", False, depth)
+                return Value(
+                    wrapped if c in ("uint32_t", "uint64_t", "int32_t", "int64_t") else f"({c}){wrapped}", False, depth
+                )
             u = unsigned(t)
             return Value(f"({c})(({u}){a.text} {sign} ({u}){b.text})", False, depth)
         match op:
@@ -207,7 +211,13 @@ class Scope(Memory):
         x, y = self.mask(a, bits), self.mask(b, bits)
         if sign:
             return Value(f"({x} {sign} {y})", True, depth, bits)
-        text = {"eq": f"~({x} ^ {y})", "lt": f"(~{x} & {y})", "gt": f"({x} & ~{y})", "le": f"(~{x} | {y})", "ge": f"({x} | ~{y})"}
+        text = {
+            "eq": f"~({x} ^ {y})",
+            "lt": f"(~{x} & {y})",
+            "gt": f"({x} & ~{y})",
+            "le": f"(~{x} | {y})",
+            "ge": f"({x} | ~{y})",
+        }
         return Value(text[op], True, depth, bits)
 
     def select(self, e: Select) -> Value:
@@ -218,7 +228,14 @@ class Scope(Memory):
         if e.dtype == dtypes.bool_:
             bits = max(v.mask for v in (c, a, b) if v.vec)
             m, x, y = self.mask(c, bits), self.mask(a, bits), self.mask(b, bits)
-            return Value(f"sh_select_{vector(f'i{bits}', self.width)}({m}, {x}, {y})" if self.helper("select", f"i{bits}") else "", True, depth, bits)
+            return Value(
+                f"sh_select_{vector(f'i{bits}', self.width)}({m}, {x}, {y})"
+                if self.helper("select", f"i{bits}")
+                else "",
+                True,
+                depth,
+                bits,
+            )
         x, y = self.wide(a, e.dtype), self.wide(b, e.dtype)
         if not c.vec:
             return Value(f"({c.text} ? {x} : {y})", True, depth)
@@ -257,7 +274,12 @@ class Scope(Memory):
 def _is_index(e: Expr) -> bool:
     return e.dtype == dtypes.int32 and (
         isinstance(e, Var | Const)
-        or isinstance(e, Bin) and e.op in ("add", "sub", "mul", "floordiv", "mod", "min", "max") and _is_index(e.a) and _is_index(e.b)
+        or (
+            isinstance(e, Bin)
+            and e.op in ("add", "sub", "mul", "floordiv", "mod", "min", "max")
+            and _is_index(e.a)
+            and _is_index(e.b)
+        )
     )
 
 

@@ -80,7 +80,9 @@ class Shaped:
 def shape(nest: Nest, buffers: Mapping[str, Buffer]) -> Shaped:
     """The nest, normalized. Raises ``IRError`` for what no order defines."""
     if nest.order != "sequence" and len({len(a.names) > 1 for a in nest.accs}) == 2:
-        raise IRError(f"nest {nest.place}: accumulators of several names run in sequence; give them a nest of their own")
+        raise IRError(
+            f"nest {nest.place}: accumulators of several names run in sequence; give them a nest of their own"
+        )
     order = "sequence" if any(len(a.names) > 1 for a in nest.accs) or not nest.accs else nest.order
     names = {n: f"a{i}" for i, n in enumerate(n for a in nest.accs for n in a.names)}
     memo: dict[int, tuple[Expr, Expr]] = {}
@@ -146,7 +148,7 @@ def _fold_units(shaped: Shaped) -> Shaped:
         return simplify(e, ranges)
 
     shaped = apply(shaped, rule)
-    keep = lambda loops: tuple(v for v in loops if v.extent != 1)  # noqa: E731
+    keep = lambda loops: tuple(v for v in loops if v.extent != 1)
     return replace(shaped, free=keep(shaped.free), red=keep(shaped.red))
 
 
@@ -218,5 +220,5 @@ def _canonical(shaped: Shaped) -> Shaped:
         return Var(new[e.name]) if isinstance(e, Var) else None
 
     shaped = apply(shaped, rule)
-    rename = lambda loops: tuple(Loop(new[v.name], v.extent) for v in loops)  # noqa: E731
+    rename = lambda loops: tuple(Loop(new[v.name], v.extent) for v in loops)
     return replace(shaped, free=rename(shaped.free), red=rename(shaped.red))

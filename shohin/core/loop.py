@@ -368,14 +368,21 @@ def rebuild(expr: Expr, parts: tuple[Expr, ...]) -> Expr:
 
 
 def transform(expr: Expr, rule: Callable[[Expr], Expr | None]) -> Expr:
-    """Bottom-up rewriting: ``rule`` returns another node, or ``None`` to keep it."""
-    parts = children(expr)
-    if parts:
-        new = tuple(transform(part, rule) for part in parts)
-        if any(a is not b for a, b in zip(parts, new, strict=True)):
-            expr = rebuild(expr, new)
-    result = rule(expr)
-    return expr if result is None else result
+    """Bottom-up rewriting: ``rule`` returns another node, or ``None`` to keep it. Fused expressions are graphs: a shared
+    node is visited once."""
+    memo: dict[int, Expr] = {}
+
+    def go(e: Expr) -> Expr:
+        if id(e) in memo:
+            return memo[id(e)]
+        parts = children(e)
+        new = tuple(go(part) for part in parts)
+        made = rebuild(e, new) if any(a is not b for a, b in zip(parts, new, strict=True)) else e
+        result = rule(made)
+        memo[id(e)] = made if result is None else result
+        return memo[id(e)]
+
+    return go(expr)
 
 
 def substitute(expr: Expr, values: Mapping[str, Expr]) -> Expr:
@@ -384,12 +391,17 @@ def substitute(expr: Expr, values: Mapping[str, Expr]) -> Expr:
 
 
 def walk(expr: Expr) -> list[Expr]:
-    """All nodes, children first."""
-    found: list[Expr] = []
-    for part in children(expr):
-        found.extend(walk(part))
-    found.append(expr)
-    return found
+    """All nodes, children first, each once."""
+    found: dict[int, Expr] = {}
+
+    def visit(e: Expr) -> None:
+        if id(e) not in found:
+            for part in children(e):
+                visit(part)
+            found[id(e)] = e
+
+    visit(expr)
+    return list(found.values())
 
 
 # ---------------------------------------------------------------------------------------------- meaning

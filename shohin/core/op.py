@@ -88,14 +88,18 @@ class Pad:
 
 @dataclass(frozen=True)
 class Quant:
-    """The op's quantization (twin.md): ``kind`` is table, share, rule or refuse.
+    """The op's quantization (twin.md): ``kind`` is table, share, rule, clamp, inline or refuse.
 
-    ``rule`` names the definition in ``compress`` (Q2 contraction, Q7 add ...); ``reason`` is printed for refuse.
+    ``rule`` names the definition in ``compress`` (Q2 contraction, Q7 add ...); ``reason`` is printed for refuse;
+    ``grid`` is the result's (scale, zero point) where the definition fixes it; ``bounds`` what a clamp does: (a, b), where
+    ``"constant"`` is the other operand.
     """
 
     kind: str
     rule: str = ""
     reason: str = ""
+    grid: tuple[float, int] | None = None
+    bounds: tuple[float | str, float | str] | None = None
 
     @staticmethod
     def refuse(reason: str) -> Quant:

@@ -1,4 +1,4 @@
-"""What the float32 kernels share: the vector dialect, the register tile, taps along an axis, the epilogue.
+"""What the float32 kernels share: the vector dialect, the register tile, the epilogue.
 
 A *tile* is up to ``rows`` positions by ``vectors`` vectors of result channels, in named vector variables. It walks
 *runs*: ``n`` steps from ``a`` (one scalar a row, broadcast) and ``b`` (whole vectors), one fma a term, so a result's
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import gcd
 from string import Template
 
 from shohin.compiler.kernel import Machine, Printer, Site
@@ -33,7 +32,8 @@ PREAMBLE = """\
 #else
 #define SHOHIN_WIDE
 #define SHOHIN_FMA(a, b, c) __extension__({ __typeof__(c) a_ = (a), b_ = (b), c_ = (c); \\
-  for (unsigned i_ = 0; i_ < sizeof c_ / sizeof(float); i_++) { c_[i_] = __builtin_fmaf(a_[i_], b_[i_], c_[i_]); } c_; })
+  for (unsigned i_ = 0; i_ < sizeof c_ / sizeof(float); i_++) { c_[i_] = __builtin_fmaf(a_[i_], b_[i_], c_[i_]); } \\
+  c_; })
 #endif
 struct shohin_run { long a, b, n; };
 struct shohin_segment { int start, step, length, tap, taps, tap_step, source, source_step, tap_source; };
@@ -68,11 +68,14 @@ class Lanes:
         w = self.width
         if w == 1:
             return ""
-        return (f"#ifndef SHOHIN_V{w}\n#define SHOHIN_V{w}\n"
-                f"typedef float shohin_v{w} __attribute__((vector_size({4 * w})));\n"
-                f"typedef float shohin_u{w} __attribute__((vector_size({4 * w}), aligned(4)));\n"
-                f"#define SHOHIN_SPLAT{w}(x) __extension__({{ const float x_ = (x); (shohin_v{w}){{{', '.join(['x_'] * w)}}}; }})\n"
-                "#endif\n")  # fmt: skip
+        return (
+            f"#ifndef SHOHIN_V{w}\n#define SHOHIN_V{w}\n"
+            f"typedef float shohin_v{w} __attribute__((vector_size({4 * w})));\n"
+            f"typedef float shohin_u{w} __attribute__((vector_size({4 * w}), aligned(4)));\n"
+            f"#define SHOHIN_SPLAT{w}(x) "
+            f"__extension__({{ const float x_ = (x); (shohin_v{w}){{{', '.join(['x_'] * w)}}}; }})\n"
+            "#endif\n"
+        )
 
     def load(self, address: str) -> str:
         return f"*(const shohin_u{self.width} *)({address})" if self.width > 1 else f"*({address})"
@@ -137,14 +140,18 @@ class TileShape:
 
     def panels(self, channels: int) -> list[Panel]:
         """Whole panels, then one of as many vectors as the rest needs (read past the end: pad the operand)."""
-        return [Panel(at, min(at + self.panel, channels), at, at, min(self.vectors, ceil_div(channels - at, self.width)))
-                for at in range(0, channels, self.panel)]  # fmt: skip
+        return [
+            Panel(at, min(at + self.panel, channels), at, at, min(self.vectors, ceil_div(channels - at, self.width)))
+            for at in range(0, channels, self.panel)
+        ]
 
     def depth_panels(self, channels: int) -> list[Panel]:
         """Panels of whole vectors; a ragged rest is the last vector that fits, of which the end is kept."""
         whole = channels // self.width * self.width
-        made = [Panel(at, min(at + self.panel, whole), at, at, (min(at + self.panel, whole) - at) // self.width)
-                for at in range(0, whole, self.panel)]  # fmt: skip
+        made = [
+            Panel(at, min(at + self.panel, whole), at, at, (min(at + self.panel, whole) - at) // self.width)
+            for at in range(0, whole, self.panel)
+        ]
         return made + ([Panel(whole, channels, channels - self.width, whole, 1)] if whole < channels else [])
 
     def padded(self, channels: int) -> int:
@@ -179,8 +186,11 @@ def depth_shape(machine: Machine, channels: int, rows: int | None = None) -> Til
 def is_float32(site: Site) -> bool:
     """All operands and the result are float32 and not empty, ports give float32, and there are vectors to use."""
     buffers = (*site.operands, *site.results)
-    return (site.machine.vector_bytes >= 16 and all(b.dtype == dtypes.float32 and b.size for b in buffers)
-            and all(p.expr.dtype == dtypes.float32 for p in site.call.ports))  # fmt: skip
+    return (
+        site.machine.vector_bytes >= 16
+        and all(b.dtype == dtypes.float32 and b.size for b in buffers)
+        and all(p.expr.dtype == dtypes.float32 for p in site.call.ports)
+    )
 
 
 # -------------------------------------------------------------------------------------------------- the tile
@@ -197,18 +207,22 @@ def tile_function(width: int, rows: int, vectors: int, kind: str) -> str:
     lanes, name = Lanes(width), tile_name(width, rows, vectors, kind)
     sums = [(r, v) for r in range(rows) for v in range(vectors)]
     bases = [0] if "u" in kind else list(range(0, rows, 4))  # a pointer for four rows: x86 adds one scaled register
-    row = lambda r: f"p0 + {r}" if "u" in kind else f"p{r // 4 * 4} + {['0', 'rs', 'rs2', 'rs3'][r % 4]}"  # noqa: E731
+    row = lambda r: f"p0 + {r}" if "u" in kind else f"p{r // 4 * 4} + {['0', 'rs', 'rs2', 'rs3'][r % 4]}"
     pointers = ", ".join(f"*p{r} = t->a + run->a + {r} * rs" for r in bases)
     steps = [f"const {lanes.type} b{v} = {lanes.load(f'q + {v * width}')};" for v in range(vectors)]
     for r in range(rows):
         if "d" in kind:
-            steps += [f"c{r}_{v} = {lanes.fma(lanes.load(f'{row(r)} + {v * width}'), f'b{v}', f'c{r}_{v}')};" for v in range(vectors)]
+            steps += [
+                f"c{r}_{v} = {lanes.fma(lanes.load(f'{row(r)} + {v * width}'), f'b{v}', f'c{r}_{v}')};"
+                for v in range(vectors)
+            ]
         else:
             steps.append(f"s = {lanes.splat(f'*({row(r)})')};")
             steps += [f"c{r}_{v} = {lanes.fma('s', f'b{v}', f'c{r}_{v}')};" for v in range(vectors)]
     steps.append(" ".join(f"p{r} += ks;" for r in bases) + " q += ldb;")
     out = [(f"t->c + {r} * t->ldc + {v * width}", f"c{r}_{v}") for r, v in sums]
-    return lanes.declare + fill("""\
+    return lanes.declare + fill(
+        """\
 #ifndef $guard
 #define $guard
 SHOHIN_WIDE static void $name(const struct shohin_tile *t) {
@@ -226,9 +240,15 @@ SHOHIN_WIDE static void $name(const struct shohin_tile *t) {
   $out
 }
 #endif
-""", guard=name.upper(), name=name, pointers=pointers, scalar="" if "d" in kind else f"{lanes.type} s;",
-        steps="\n      ".join(steps), sums="\n  ".join(f"{lanes.type} c{r}_{v} = {lanes.zero};" for r, v in sums),
-        out="\n  ".join(lanes.store(p, f"{lanes.load(p)} + {c}" if "s" in kind else c) for p, c in out))  # fmt: skip
+""",
+        guard=name.upper(),
+        name=name,
+        pointers=pointers,
+        scalar="" if "d" in kind else f"{lanes.type} s;",
+        steps="\n      ".join(steps),
+        sums="\n  ".join(f"{lanes.type} c{r}_{v} = {lanes.zero};" for r, v in sums),
+        out="\n  ".join(lanes.store(p, f"{lanes.load(p)} + {c}" if "s" in kind else c) for p, c in out),
+    )
 
 
 @dataclass(frozen=True)
@@ -247,7 +267,11 @@ class Tiles:
     @property
     def call(self) -> str:
         """The tile is ``T``."""
-        cases = [f"case {r * 8 + v}: {tile_name(self.width, r, v, self.kind)}(&T); break;" for v in self.vectors for r in self.sizes]
+        cases = [
+            f"case {r * 8 + v}: {tile_name(self.width, r, v, self.kind)}(&T); break;"
+            for v in self.vectors
+            for r in self.sizes
+        ]
         return f"switch (rows * 8 + vectors) {{ {' '.join(cases)} }}"
 
 
@@ -257,73 +281,23 @@ def tiles(shape: TileShape, lengths: Iterable[int], panels: Iterable[Panel], kin
     return Tiles(shape.width, tuple(sorted(sizes)), tuple(sorted({p.vectors for p in panels})), kind)
 
 
-# -------------------------------------------------------------------------------------------------- taps
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Positions of a result axis that meet the same taps: ``length`` positions from ``start``, ``step`` apart; taps
-    ``tap + j * tap_step`` for ``j < taps``. Position p and tap j read ``source + p * source_step + j * tap_source``."""
-
-    start: int
-    step: int
-    length: int
-    tap: int
-    taps: int
-    tap_step: int
-    source: int
-    source_step: int
-    tap_source: int
-
-
-def segments(result: int, source: int, kernel: int, stride: int, dilation: int, pad: int, *, transposed: bool) -> list[Segment]:
-    """All positions of one axis, grouped by the taps that lie inside ``source``; taps outside are skipped.
-
-    Forward, position p reads ``p * stride + t * dilation - pad``; transposed (the gradient of the input) it reads
-    ``(p + pad - t * dilation) / stride`` where that is whole, so positions fall into ``stride`` phases.
-
-    >>> [(s.start, s.length, s.tap, s.taps) for s in segments(5, 5, 3, 1, 1, 1, transposed=False)]
-    [(0, 1, 1, 2), (1, 3, 0, 3), (4, 1, 0, 2)]
-    """
-
-    def reads(p: int) -> list[tuple[int, int]]:
-        if not transposed:
-            found = [(t, p * stride + t * dilation - pad) for t in range(kernel)]
-        else:
-            found = [(t, (p + pad - t * dilation) // stride) for t in range(kernel) if (p + pad - t * dilation) % stride == 0]
-        return [(t, at) for t, at in found if 0 <= at < source]
-
-    step = stride if transposed else 1
-    common = gcd(stride, dilation)
-    tap_step, tap_source = (stride // common, -(dilation // common)) if transposed else (1, dilation)
-    made: list[Segment] = []
-    for phase in range(min(step, result)):
-        taps: list[int] | None = None
-        for p in range(phase, result, step):
-            found = reads(p)
-            here = [t for t, _ in found]
-            if here == taps:
-                last = made.pop()
-                made.append(Segment(last.start, step, last.length + 1, *[getattr(last, f) for f in
-                            ("tap", "taps", "tap_step", "source", "source_step", "tap_source")]))  # fmt: skip
-            else:
-                first, at = found[0] if found else (0, 0)
-                made.append(Segment(p, step, 1, first, len(found), tap_step, at, 1 if transposed else stride, tap_source))
-            taps = here
-    return made
-
-
-def segment_table(name: str, rows: Sequence[Segment]) -> str:
-    """The segments as a constant table, fields in the order of ``Segment``."""
-    text = ", ".join("{" + ", ".join(str(getattr(s, f)) for f in Segment.__dataclass_fields__) + "}" for s in rows)
-    return f"static const struct shohin_segment {name}[] = {{{text}}};"
-
-
 # -------------------------------------------------------------------------------------------------- the epilogue
 
 
-def store_row(site: Site, printer: Printer, *, width: int, count: int, lane: str, first: str, stop: str, tile: str, out: str,
-              names: Mapping[str, str], merged: Mapping[str, tuple[tuple[str, int], ...]] | None = None) -> str:  # fmt: skip
+def store_row(
+    site: Site,
+    printer: Printer,
+    *,
+    width: int,
+    count: int,
+    lane: str,
+    first: str,
+    stop: str,
+    tile: str,
+    out: str,
+    names: Mapping[str, str],
+    merged: Mapping[str, tuple[tuple[str, int], ...]] | None = None,
+) -> str:
     """C that moves one row of sums from ``tile`` to ``out`` through the epilogue port, channels ``first`` to ``stop``
     (C expressions; panels start at whole vectors, ``count`` is the channels in all, so the widths are known here)."""
     port = site.port("epilogue")
@@ -334,8 +308,12 @@ def store_row(site: Site, printer: Printer, *, width: int, count: int, lane: str
         if port is not None:
             bound = {**names, "acc": "acc", lane: "io"}
             value = printer.lanes(port, bound, lane, w, merged) if w > 1 else printer.scalar(port, bound, merged)
-        text.append(f"for (; io + {w} <= {stop}; io += {w}) {{ const {lanes.type} acc = {lanes.load(f'{tile} + (io - {first})')}; "
-                    + lanes.store(f"{out} + io", value) + " }")  # fmt: skip
+        text.append(
+            f"for (; io + {w} <= {stop}; io += {w}) {{ "
+            f"const {lanes.type} acc = {lanes.load(f'{tile} + (io - {first})')}; "
+            + lanes.store(f"{out} + io", value)
+            + " }"
+        )
     return "\n".join(text)
 
 
@@ -353,10 +331,15 @@ SHOHIN_WIDE static void $name(void *const *b, char *shared, char *scratch, long 
 
 def combine_chunks(name: str, result: str, groups: int, terms: int, channels: int, width: int, shift: int = 0) -> str:
     """C of a second phase: ``((0 + p0) + p1) + ... + p7`` of partials [chunk][group][term][channel], channels padded to
-    vectors, stored as [group][channel][term], the weights' layout. Pieces are ranges of (group, term). ``shift``: how far the
-    channels past the last whole vector lie behind their place (``depth_panels``)."""
+    vectors, stored as [group][channel][term], the weights' layout. Pieces are ranges of (group, term). ``shift``: how
+    far the channels past the last whole vector lie behind their place (``depth_panels``)."""
     lanes = Lanes(width)
-    return PREAMBLE + lanes.declare + fill(HEAD + """\
+    return (
+        PREAMBLE
+        + lanes.declare
+        + fill(
+            HEAD
+            + """\
   enum { G = $groups, T = $terms, C = $channels, PC = $padded };
   float *y = $result;
   const long each = (G * T + chunks - 1) / chunks, lo = chunk * each, hi = lo + each < G * T ? lo + each : G * T;
@@ -371,5 +354,19 @@ def combine_chunks(name: str, result: str, groups: int, terms: int, channels: in
     }
   }
 }
-""", name=name, result=result, groups=groups, terms=terms, channels=channels, padded=ceil_div(channels, width) * width,
-        width=width, vector=lanes.type, zero=lanes.zero, pieces=CHUNKS, lane="sum[l]" if width > 1 else "sum", shift=shift, load=lanes.load("p + q * ((long)G * T * PC) + at"))  # fmt: skip
+""",
+            name=name,
+            result=result,
+            groups=groups,
+            terms=terms,
+            channels=channels,
+            padded=ceil_div(channels, width) * width,
+            width=width,
+            vector=lanes.type,
+            zero=lanes.zero,
+            pieces=CHUNKS,
+            lane="sum[l]" if width > 1 else "sum",
+            shift=shift,
+            load=lanes.load("p + q * ((long)G * T * PC) + at"),
+        )
+    )

@@ -13,9 +13,21 @@ from dataclasses import dataclass
 
 from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, register
 from shohin.kernels.common import (
-    HEAD, PREAMBLE, Panel, Segment, TileShape, ceil_div, declare_widths, fill, is_float32, panel_table, segment_table, segments,
-    depth_shape, store_row, tile_shape, tiles,
-)  # fmt: skip
+    HEAD,
+    PREAMBLE,
+    Panel,
+    TileShape,
+    ceil_div,
+    declare_widths,
+    depth_shape,
+    fill,
+    is_float32,
+    panel_table,
+    store_row,
+    tile_shape,
+    tiles,
+)
+from shohin.kernels.taps import Segment, segment_table, segments
 
 _L2 = 256 << 10
 
@@ -53,7 +65,7 @@ class Direct:
     def joined(self) -> bool:
         """Whether the taps of one kernel row are one run: side by side in the source (depthwise: at one distance)."""
         steps = all(s.tap_step == 1 for s in self.columns)
-        return steps and (self.depth or self.groups == 1 and all(s.tap_source == 1 for s in self.columns))
+        return steps and (self.depth or (self.groups == 1 and all(s.tap_source == 1 for s in self.columns)))
 
     @property
     def pieces(self) -> tuple[int, int]:
@@ -99,14 +111,28 @@ _DIRECTION = "len[2] >= 4 || (len[2] >= len[1] && len[2] >= len[0]) ? 2 : len[1]
 
 def describe(transposed: bool, depth: bool) -> Callable[[Site], Direct]:
     def direct(site: Site) -> Direct:
-        x, w = (b.shape for b in site.operands)
-        y, a = site.results[0].shape, site.attrs
-        kernel, groups = (w[1], w[2]), 1 if depth else a["groups"]
-        axes = [tuple(segments(y[i + 1], x[i + 1], kernel[i], a["stride"][i], a["dilation"][i], a["padding"][i][0], transposed=transposed))
-                for i in (0, 1)]  # fmt: skip
-        shape = depth_shape(site.machine, y[3]) if depth else tile_shape(site.machine)
-        return Direct(x[0], x[1:], y[1:], 1 if depth else x[3] // groups, y[3] // groups, groups, kernel, axes[0], axes[1],
-                      transposed, depth, shape)  # fmt: skip
+        (n, *source), w = (b.shape for b in site.operands)
+        (_, *result), a = site.results[0].shape, site.attrs
+        groups = 1 if depth else a["groups"]
+
+        def axis(i: int) -> tuple[Segment, ...]:
+            s, d, pad = a["stride"][i], a["dilation"][i], a["padding"][i][0]
+            return tuple(segments(result[i], source[i], w[i + 1], s, d, pad, transposed=transposed))
+
+        return Direct(
+            n=n,
+            source=(source[0], source[1], source[2]),
+            result=(result[0], result[1], result[2]),
+            k=1 if depth else source[2] // groups,
+            o=result[2] // groups,
+            groups=groups,
+            kernel=(w[1], w[2]),
+            rows=axis(0),
+            columns=axis(1),
+            transposed=transposed,
+            depth=depth,
+            shape=depth_shape(site.machine, result[2]) if depth else tile_shape(site.machine),
+        )
 
     return direct
 
@@ -114,7 +140,9 @@ def describe(transposed: bool, depth: bool) -> Callable[[Site], Direct]:
 def pack(q: Direct, site: Site, printer: Printer, name: str) -> str:
     """Panels of the weights, piece ``chunk`` one panel of one group: [kh][kw][k][channels], zeros past the last."""
     one, term = ("1", "T * O") if q.transposed and not q.depth else ("T * K", "1")  # strides in (o, kh, kw, i)
-    return PREAMBLE + fill(HEAD + """\
+    return PREAMBLE + fill(
+        HEAD
+        + """\
   enum { K = $k, O = $o, T = $t, W = $w, COUNT = $count };
   $table
   const long group = chunk / COUNT;
@@ -125,10 +153,23 @@ def pack(q: Direct, site: Site, printer: Printer, name: str) -> str:
   for (long t = 0; t < T; t++)
     $loops dst[(t * K + k) * width + j] = j < left ? src[j * $one + t * $tap + k * $term] : 0.0f;
 }
-""", name=name, k=q.k, o=q.o, t=q.kernel[0] * q.kernel[1], w=q.shape.width, count=len(q.panels), table=panel_table(q.panels),
-        packed=q.packed, one=one, tap="O" if one == "1" else "K", term=term, weights=printer.pointer(site.operands[1].name),
-        loops="for (long k = 0; k < K; k++) for (long j = 0; j < width; j++)" if one == "1" else
-        "for (long j = 0; j < width; j++) for (long k = 0; k < K; k++)")  # fmt: skip
+""",
+        name=name,
+        k=q.k,
+        o=q.o,
+        t=q.kernel[0] * q.kernel[1],
+        w=q.shape.width,
+        count=len(q.panels),
+        table=panel_table(q.panels),
+        packed=q.packed,
+        one=one,
+        tap="O" if one == "1" else "K",
+        term=term,
+        weights=printer.pointer(site.operands[1].name),
+        loops="for (long k = 0; k < K; k++) for (long j = 0; j < width; j++)"
+        if one == "1"
+        else "for (long j = 0; j < width; j++) for (long k = 0; k < K; k++)",
+    )
 
 
 def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
@@ -136,17 +177,41 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
     direct = site.port("epilogue") is None and q.o % shape.width == 0
     run = tiles(shape, q.lengths(), q.panels, "d" if q.depth else "")
     names = {"n": "in", "h": "ih", "w": "iw", **({"o": "0"} if q.depth else {"g": "group"})}
-    epilogue = "" if direct else fill("""
+    epilogue = (
+        ""
+        if direct
+        else fill(
+            """
         for (long r = 0; r < rows; r++) {
           at[d] = t + r;
           const long in = n0 + at[0], ih = hs->start + (j0 + at[1]) * hs->step, iw = ws->start + at[2] * ws->step;
           float *out = y + ((in * RH + ih) * RW + iw) * RC + group * O;
           (void)in; (void)ih; (void)iw;
           $store
-        }""", store=store_row(site, printer, width=shape.width, count=q.o, lane="g" if q.depth else "o", first="first", stop="stop",
-                              tile="(tile + r * P + (first - panel->load))", out="out", names=names).replace("\n", "\n          "))  # fmt: skip
-    return PREAMBLE + declare_widths(q.o, shape.width) + run.declare + fill(HEAD + """\
-  enum { N = $n, SH = $sh, SW = $sw, SC = $sc, RH = $rh, RW = $rw, RC = $rc, K = $k, O = $o, KW = $kw, TAPS = $t, P = $p, W = $width };
+        }""",
+            store=store_row(
+                site,
+                printer,
+                width=shape.width,
+                count=q.o,
+                lane="g" if q.depth else "o",
+                first="first",
+                stop="stop",
+                tile="(tile + r * P + (first - panel->load))",
+                out="out",
+                names=names,
+            ).replace("\n", "\n          "),
+        )
+    )
+    return (
+        PREAMBLE
+        + declare_widths(q.o, shape.width)
+        + run.declare
+        + fill(
+            HEAD
+            + """\
+  enum { N = $n, SH = $sh, SW = $sw, SC = $sc, RH = $rh, RW = $rw, RC = $rc };
+  enum { K = $k, O = $o, KW = $kw, TAPS = $t, P = $p, W = $width };
   $rows
   $columns
   $table
@@ -173,8 +238,9 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
         const struct shohin_segment *ws = wseg + v;
         long count = 0;
         for (long i = 0; i < hs->taps; i++) for (long j = 0; j < $run_taps; j++)
-          runs[count++] = (struct shohin_run){(i * hs->tap_source * SW + j * ws->tap_source) * SC,
-                                              ((hs->tap + i * hs->tap_step) * KW + ws->tap + j * ws->tap_step) * K, $run_length};
+          runs[count++] = (struct shohin_run){
+            (i * hs->tap_source * SW + j * ws->tap_source) * SC,
+            ((hs->tap + i * hs->tap_step) * KW + ws->tap + j * ws->tap_step) * K, $run_length};
         T.count = count;
         const long len[3] = {n1 - n0, j1 - j0, ws->length};
         const long xs[3] = {(long)SH * SW * SC, hs->source_step * SW * SC, ws->source_step * SC};
@@ -198,14 +264,45 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
     }
   }
 }
-""", name=name, n=q.n, sh=q.source[0], sw=q.source[1], sc=q.source[2], rh=q.result[0], rw=q.result[1], rc=q.result[2], k=q.k, o=q.o,
-        kw=q.kernel[1], t=q.kernel[0] * q.kernel[1], p=shape.panel, width=shape.width, rows=segment_table("hseg", q.rows),
-        columns=segment_table("wseg", q.columns), x=printer.pointer(site.operands[0].name), y=printer.pointer(site.results[0].name),
-        tile_bytes=shape.rows * shape.panel * 4, strips=strips, images=images, height=ceil_div(q.result[0], strips), groups=q.groups,
-        packed=q.packed, table=panel_table(q.panels), panels=len(q.panels), ks="ws->tap_source * SC" if q.depth else "1",
-        load=" + panel->load" if q.depth else "", run_taps="(ws->taps > 0)" if q.joined else "ws->taps", run_length="ws->taps * K" if q.joined else "K",
-        direction=_DIRECTION, ldc="ys[d]" if direct else "P", tile_rows=shape.rows, call=run.call,
-        c="yb + at[e] * ys[e] + at[f] * ys[f] + t * ys[d] + first" if direct else "tile", epilogue=epilogue)  # fmt: skip
+""",
+            name=name,
+            n=q.n,
+            sh=q.source[0],
+            sw=q.source[1],
+            sc=q.source[2],
+            rh=q.result[0],
+            rw=q.result[1],
+            rc=q.result[2],
+            k=q.k,
+            o=q.o,
+            kw=q.kernel[1],
+            t=q.kernel[0] * q.kernel[1],
+            p=shape.panel,
+            width=shape.width,
+            rows=segment_table("hseg", q.rows),
+            columns=segment_table("wseg", q.columns),
+            x=printer.pointer(site.operands[0].name),
+            y=printer.pointer(site.results[0].name),
+            tile_bytes=shape.rows * shape.panel * 4,
+            strips=strips,
+            images=images,
+            height=ceil_div(q.result[0], strips),
+            groups=q.groups,
+            packed=q.packed,
+            table=panel_table(q.panels),
+            panels=len(q.panels),
+            ks="ws->tap_source * SC" if q.depth else "1",
+            load=" + panel->load" if q.depth else "",
+            run_taps="(ws->taps > 0)" if q.joined else "ws->taps",
+            run_length="ws->taps * K" if q.joined else "K",
+            direction=_DIRECTION,
+            ldc="ys[d]" if direct else "P",
+            tile_rows=shape.rows,
+            call=run.call,
+            c="yb + at[e] * ys[e] + at[f] * ys[f] + t * ys[d] + first" if direct else "tile",
+            epilogue=epilogue,
+        )
+    )
 
 
 def _claims(site: Site) -> bool:
@@ -222,16 +319,44 @@ def kernel(name: str, op: str, doc: str, *, transposed: bool, depth: bool, predi
         q = direct(site)
         return q.shape.rows * q.shape.panel * 4 + 24 * q.kernel[0] * q.kernel[1] + 64
 
-    return register(Kernel(
-        name=name, op=op, doc=doc, predicate=predicate, ports=(PortSpec(name="epilogue", value="acc", times="once per element"),),
-        phases=(Phase(emit=lambda site, printer, name: pack(direct(site), site, printer, name),
-                      chunks=lambda site: direct(site).groups * len(direct(site).panels)),
-                Phase(emit=lambda site, printer, name: contract(direct(site), site, printer, name),
-                      chunks=lambda site: direct(site).count)),
-        workspace=workspace, shared=lambda site: direct(site).groups * direct(site).packed * 4, order="sequence",
-        flops=lambda site: direct(site).flops(),
-    ))  # fmt: skip
+    return register(
+        Kernel(
+            name=name,
+            op=op,
+            doc=doc,
+            predicate=predicate,
+            ports=(PortSpec(name="epilogue", value="acc", times="once per element"),),
+            phases=(
+                Phase(
+                    emit=lambda site, printer, name: pack(direct(site), site, printer, name),
+                    chunks=lambda site: direct(site).groups * len(direct(site).panels),
+                ),
+                Phase(
+                    emit=lambda site, printer, name: contract(direct(site), site, printer, name),
+                    chunks=lambda site: direct(site).count,
+                ),
+            ),
+            workspace=workspace,
+            shared=lambda site: direct(site).groups * direct(site).packed * 4,
+            order="sequence",
+            flops=lambda site: direct(site).flops(),
+        )
+    )
 
 
-FORWARD = kernel("conv2d_direct_f32", "conv2d", "any window, direct, in register tiles", transposed=False, depth=False, predicate=_claims)
-DX = kernel("conv2d_dx_direct_f32", "conv2d_dx", "its input gradient, by phases of the result", transposed=True, depth=False, predicate=_claims)
+FORWARD = kernel(
+    "conv2d_direct_f32",
+    "conv2d",
+    "any window, direct, in register tiles",
+    transposed=False,
+    depth=False,
+    predicate=_claims,
+)
+DX = kernel(
+    "conv2d_dx_direct_f32",
+    "conv2d_dx",
+    "its input gradient, by phases of the result",
+    transposed=True,
+    depth=False,
+    predicate=_claims,
+)

@@ -13,8 +13,19 @@ from dataclasses import dataclass
 
 from shohin.compiler.kernel import Kernel, Phase, Printer, Site, register
 from shohin.kernels.common import (
-    BLOCK, CHUNKS, HEAD, PREAMBLE, Lanes, TileShape, ceil_div, combine_chunks, fill, is_float32, tile_shape, tiles,
-)  # fmt: skip
+    BLOCK,
+    CHUNKS,
+    HEAD,
+    PREAMBLE,
+    Lanes,
+    TileShape,
+    ceil_div,
+    combine_chunks,
+    fill,
+    is_float32,
+    tile_shape,
+    tiles,
+)
 
 _FEW = 8  # input channels of a group below which a tap alone makes too small a tile
 
@@ -69,8 +80,19 @@ class Gradient:
 
 def gradient(site: Site) -> Gradient:
     (x, dy), w, a = [b.shape for b in site.operands], site.results[0].shape, site.attrs
-    return Gradient(x[0], x[1:], dy[1:], w[3], dy[3] // a["groups"], a["groups"], (w[1], w[2]), tuple(a["stride"]),
-                    tuple(a["dilation"]), (a["padding"][0][0], a["padding"][1][0]), tile_shape(site.machine))  # fmt: skip
+    return Gradient(
+        n=x[0],
+        x=(x[1], x[2], x[3]),
+        dy=(dy[1], dy[2], dy[3]),
+        i=w[3],
+        o=dy[3] // a["groups"],
+        groups=a["groups"],
+        kernel=(w[1], w[2]),
+        stride=(a["stride"][0], a["stride"][1]),
+        dilation=(a["dilation"][0], a["dilation"][1]),
+        pad=(a["padding"][0][0], a["padding"][1][0]),
+        shape=tile_shape(site.machine),
+    )
 
 
 _RUNS = """\
@@ -92,6 +114,7 @@ static long $name(struct shohin_run *runs, long row, long stop, const int *h_in,
   return count;
 }
 """
+
 
 def runs_function(q: Gradient, name: str) -> str:
     return fill(_RUNS, name=name, p=q.dy[0], q=q.dy[1], h=q.x[0], w=q.x[1], c=q.x[2], sh=q.stride[0], sw=q.stride[1])
@@ -161,16 +184,33 @@ _GATHERED = """\
 def _accumulate(q: Gradient, site: Site, printer: Printer, name: str) -> str:
     shape = q.shape
     run = tiles(shape, [q.taps * q.i if q.gathers else q.i], shape.panels(q.o), "s" if q.gathers else "us")
-    panels = fill("""for (long first = 0; first < O; first += P) {
+    panels = fill(
+        """for (long first = 0; first < O; first += P) {
         const long vectors = (O - first < P ? O - first + W - 1 : P) / W;
         T.b = $b;
-        T.ldb = $ldb;""", b="stage + first" if q.stages else "dy + row * DC + first", ldb="PO" if q.stages else "DC")  # fmt: skip
-    stage = "" if not q.stages else """
-    for (long r = row; r < end; r++) for (long o = 0; o < PO; o++) stage[(r - row) * PO + o] = o < O ? dy[r * DC + o] : 0.0f;"""
+        T.ldb = $ldb;""",
+        b="stage + first" if q.stages else "dy + row * DC + first",
+        ldb="PO" if q.stages else "DC",
+    )
+    stage = (
+        ""
+        if not q.stages
+        else """
+    for (long r = row; r < end; r++)
+      for (long o = 0; o < PO; o++) stage[(r - row) * PO + o] = o < O ? dy[r * DC + o] : 0.0f;"""
+    )
     runs_of = f"{name}_runs"
-    body = fill(_GATHERED if q.gathers else _BY_TAP, runs_of=runs_of, panels=panels, call=run.call,
-                step=q.stride[1] * q.x[2])  # fmt: skip
-    return PREAMBLE + Lanes(shape.width).declare + run.declare + runs_function(q, runs_of) + fill(HEAD + """\
+    body = fill(
+        _GATHERED if q.gathers else _BY_TAP, runs_of=runs_of, panels=panels, call=run.call, step=q.stride[1] * q.x[2]
+    )
+    return (
+        PREAMBLE
+        + Lanes(shape.width).declare
+        + run.declare
+        + runs_function(q, runs_of)
+        + fill(
+            HEAD
+            + """\
   enum { I = $i, O = $o, PO = $po, DC = $dc, KH = $kh, KW = $kw, TI = $ti, R = $r, P = $p, W = $w, ROWS = $n };
   $rows
   $columns
@@ -188,10 +228,34 @@ def _accumulate(q: Gradient, site: Site, printer: Printer, name: str) -> str:
 $body
   }
 }
-""", name=name, i=q.i, o=q.o, po=shape.padded(q.o), dc=q.dy[2], kh=q.kernel[0], kw=q.kernel[1], ti=q.taps * q.i, r=shape.rows,
-        p=shape.panel, w=shape.width, n=q.n * q.dy[0] * q.dy[1], rows=tap_table(q, 0), columns=tap_table(q, 1), groups=q.groups, pieces=CHUNKS,
-        x=printer.pointer(site.operands[0].name), dy=printer.pointer(site.operands[1].name), partial=q.partial, block=BLOCK,
-        stage=stage, stage_size=_stage(q), rs=BLOCK if q.gathers else 1, ks=1 if q.gathers else q.stride[1] * q.x[2], body=body)  # fmt: skip
+""",
+            name=name,
+            i=q.i,
+            o=q.o,
+            po=shape.padded(q.o),
+            dc=q.dy[2],
+            kh=q.kernel[0],
+            kw=q.kernel[1],
+            ti=q.taps * q.i,
+            r=shape.rows,
+            p=shape.panel,
+            w=shape.width,
+            n=q.n * q.dy[0] * q.dy[1],
+            rows=tap_table(q, 0),
+            columns=tap_table(q, 1),
+            groups=q.groups,
+            pieces=CHUNKS,
+            x=printer.pointer(site.operands[0].name),
+            dy=printer.pointer(site.operands[1].name),
+            partial=q.partial,
+            block=BLOCK,
+            stage=stage,
+            stage_size=_stage(q),
+            rs=BLOCK if q.gathers else 1,
+            ks=1 if q.gathers else q.stride[1] * q.x[2],
+            body=body,
+        )
+    )
 
 
 def _stage(q: Gradient) -> int:
@@ -214,12 +278,25 @@ def _claims(site: Site) -> bool:
     return is_float32(site) and (groups == 1 or min(b.shape[3] for b in site.operands) // groups >= 4)
 
 
-DW: Kernel = register(Kernel(
-    name="conv2d_dw_f32", op="conv2d_dw", doc="positions in blocks of 32, register tiles over input and output channels",
-    predicate=_claims, ports=(),
-    phases=(Phase(emit=lambda site, printer, name: _accumulate(gradient(site), site, printer, name),
-                  chunks=lambda site: CHUNKS * site.attrs["groups"]),
-            Phase(emit=_combine, chunks=lambda site: max(1, min(16, gradient(site).partial * gradient(site).groups >> 12)))),
-    workspace=_workspace, shared=lambda site: CHUNKS * gradient(site).groups * gradient(site).partial * 4, order="chunks8",
-    flops=lambda site: gradient(site).flops(),
-))  # fmt: skip
+DW: Kernel = register(
+    Kernel(
+        name="conv2d_dw_f32",
+        op="conv2d_dw",
+        doc="positions in blocks of 32, register tiles over input and output channels",
+        predicate=_claims,
+        ports=(),
+        phases=(
+            Phase(
+                emit=lambda site, printer, name: _accumulate(gradient(site), site, printer, name),
+                chunks=lambda site: CHUNKS * site.attrs["groups"],
+            ),
+            Phase(
+                emit=_combine, chunks=lambda site: max(1, min(16, gradient(site).partial * gradient(site).groups >> 12))
+            ),
+        ),
+        workspace=_workspace,
+        shared=lambda site: CHUNKS * gradient(site).groups * gradient(site).partial * 4,
+        order="chunks8",
+        flops=lambda site: gradient(site).flops(),
+    )
+)

@@ -12,8 +12,19 @@ from dataclasses import replace
 
 from shohin.compiler.kernel import Kernel, Phase, Printer, Site, register
 from shohin.kernels.common import (
-    BLOCK, CHUNKS, HEAD, PREAMBLE, Lanes, TileShape, combine_chunks, depth_shape, fill, is_float32, panel_table, tiles,
-)  # fmt: skip
+    BLOCK,
+    CHUNKS,
+    HEAD,
+    PREAMBLE,
+    Lanes,
+    TileShape,
+    combine_chunks,
+    depth_shape,
+    fill,
+    is_float32,
+    panel_table,
+    tiles,
+)
 from shohin.kernels.conv import kernel
 from shohin.kernels.conv_dw import Gradient, gradient, runs_function, tap_table
 
@@ -39,7 +50,14 @@ def _accumulate(site: Site, printer: Printer, name: str) -> str:
     shape, channels = _shape(q, site), q.dy[2]
     panels = shape.depth_panels(channels)
     run = replace(tiles(shape, (), panels, "ds"), sizes=tuple(range(1, min(shape.rows, q.kernel[0]) + 1)))
-    return PREAMBLE + Lanes(shape.width).declare + run.declare + runs_function(q, f"{name}_runs") + fill(HEAD + """\
+    return (
+        PREAMBLE
+        + Lanes(shape.width).declare
+        + run.declare
+        + runs_function(q, f"{name}_runs")
+        + fill(
+            HEAD
+            + """\
   enum { P = $p, Q = $q, C = $c, PC = $pc, KH = $kh, KW = $kw, ROWS = $n };
   $h_in
   $w_in
@@ -71,17 +89,39 @@ def _accumulate(site: Site, printer: Printer, name: str) -> str:
     }
   }
 }
-""", name=name, p=q.dy[0], q=q.dy[1], c=channels, pc=shape.padded(channels), kh=q.kernel[0], kw=q.kernel[1], n=q.n * q.dy[0] * q.dy[1],
-        h_in=tap_table(q, 0), w_in=tap_table(q, 1), table=panel_table(panels), panels=len(panels), pieces=CHUNKS, block=BLOCK,
-        x=printer.pointer(site.operands[0].name), dy=printer.pointer(site.operands[1].name), rows=shape.rows, runs_of=f"{name}_runs",
-        rs=q.dilation[0] * q.x[1] * q.x[2], ks=q.stride[1] * q.x[2], call=run.call)  # fmt: skip
+""",
+            name=name,
+            p=q.dy[0],
+            q=q.dy[1],
+            c=channels,
+            pc=shape.padded(channels),
+            kh=q.kernel[0],
+            kw=q.kernel[1],
+            n=q.n * q.dy[0] * q.dy[1],
+            h_in=tap_table(q, 0),
+            w_in=tap_table(q, 1),
+            table=panel_table(panels),
+            panels=len(panels),
+            pieces=CHUNKS,
+            block=BLOCK,
+            x=printer.pointer(site.operands[0].name),
+            dy=printer.pointer(site.operands[1].name),
+            rows=shape.rows,
+            runs_of=f"{name}_runs",
+            rs=q.dilation[0] * q.x[1] * q.x[2],
+            ks=q.stride[1] * q.x[2],
+            call=run.call,
+        )
+    )
 
 
 def _combine(site: Site, printer: Printer, name: str) -> str:
     q = gradient(site)
     shape = _shape(q, site)
     last = shape.depth_panels(q.dy[2])[-1]
-    return combine_chunks(name, printer.pointer(site.results[0].name), 1, q.taps, q.dy[2], shape.width, last.first - last.load)
+    return combine_chunks(
+        name, printer.pointer(site.results[0].name), 1, q.taps, q.dy[2], shape.width, last.first - last.load
+    )
 
 
 def _shared(site: Site) -> int:
@@ -91,12 +131,33 @@ def _shared(site: Site) -> int:
     return 4 * (CHUNKS * q.taps * shape.padded(q.dy[2]) + shape.width)
 
 
-FORWARD = kernel("conv2d_depthwise_f32", "conv2d", "vectors of channels, tiles of positions", transposed=False, depth=True, predicate=_claims)
-DX = kernel("conv2d_dx_depthwise_f32", "conv2d_dx", "its input gradient, by phases", transposed=True, depth=True, predicate=_claims)
-DW: Kernel = register(Kernel(
-    name="conv2d_dw_depthwise_f32", op="conv2d_dw", doc="blocks of 32 positions, up to three kernel rows in a tile",
-    predicate=_claims_dw, ports=(),
-    phases=(Phase(emit=_accumulate, chunks=lambda site: CHUNKS), Phase(emit=_combine, chunks=lambda site: 1)),
-    workspace=lambda site: 24 * BLOCK, shared=_shared, order="chunks8",
-    flops=lambda site: gradient(site).flops(),
-))  # fmt: skip
+FORWARD = kernel(
+    "conv2d_depthwise_f32",
+    "conv2d",
+    "vectors of channels, tiles of positions",
+    transposed=False,
+    depth=True,
+    predicate=_claims,
+)
+DX = kernel(
+    "conv2d_dx_depthwise_f32",
+    "conv2d_dx",
+    "its input gradient, by phases",
+    transposed=True,
+    depth=True,
+    predicate=_claims,
+)
+DW: Kernel = register(
+    Kernel(
+        name="conv2d_dw_depthwise_f32",
+        op="conv2d_dw",
+        doc="blocks of 32 positions, up to three kernel rows in a tile",
+        predicate=_claims_dw,
+        ports=(),
+        phases=(Phase(emit=_accumulate, chunks=lambda site: CHUNKS), Phase(emit=_combine, chunks=lambda site: 1)),
+        workspace=lambda site: 24 * BLOCK,
+        shared=_shared,
+        order="chunks8",
+        flops=lambda site: gradient(site).flops(),
+    )
+)

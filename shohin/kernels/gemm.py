@@ -12,7 +12,18 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, register
-from shohin.kernels.common import HEAD, PREAMBLE, TileShape, ceil_div, declare_widths, fill, is_float32, store_row, tile_shape, tiles
+from shohin.kernels.common import (
+    HEAD,
+    PREAMBLE,
+    TileShape,
+    ceil_div,
+    declare_widths,
+    fill,
+    is_float32,
+    store_row,
+    tile_shape,
+    tiles,
+)
 
 _L1, _L2 = 32 << 10, 128 << 10
 
@@ -74,22 +85,40 @@ def _matmul(site: Site) -> Product:
     batch = []
     for j in range(rank - 1, -1, -1):
         ea, eb = (s[-3 - j] if len(s) > 2 + j else 1 for s in (sa, sb))
-        batch.append((f"_{j}", max(ea, eb), prod(sa[-2 - j:]) if ea > 1 else 0, prod(sb[-2 - j:]) if eb > 1 else 0))
+        batch.append((f"_{j}", max(ea, eb), prod(sa[-2 - j :]) if ea > 1 else 0, prod(sb[-2 - j :]) if eb > 1 else 0))
     axes: tuple[tuple[str, int], ...] = (("m", m),)
     if not attrs["transpose_a"]:  # rows of batches that share b are rows of one product
         while batch and batch[-1][3] == 0 and batch[-1][2] == m * k:
             name, extent, _, _ = batch.pop()
             axes, m = ((name, extent), *axes), m * extent
-    return Product(m, n, k, (1, m) if attrs["transpose_a"] else (k, 1), (1, k) if attrs["transpose_b"] else (n, 1),
-                   tuple(batch), axes, "n", tile_shape(site.machine))  # fmt: skip
+    return Product(
+        m,
+        n,
+        k,
+        (1, m) if attrs["transpose_a"] else (k, 1),
+        (1, k) if attrs["transpose_b"] else (n, 1),
+        tuple(batch),
+        axes,
+        "n",
+        tile_shape(site.machine),
+    )
 
 
 def _pointwise(transposed: bool) -> Callable[[Site], Product]:
     def describe(site: Site) -> Product:
         n, h, w, k = site.operands[0].shape
         channels = site.results[0].shape[-1]
-        return Product(n * h * w, channels, k, (k, 1), (channels, 1) if transposed else (1, k), (),
-                       (("n", n), ("h", h), ("w", w)), "o", tile_shape(site.machine))  # fmt: skip
+        return Product(
+            n * h * w,
+            channels,
+            k,
+            (k, 1),
+            (channels, 1) if transposed else (1, k),
+            (),
+            (("n", n), ("h", h), ("w", w)),
+            "o",
+            tile_shape(site.machine),
+        )
 
     return describe
 
@@ -101,7 +130,9 @@ def _pack(product: Product, site: Site, printer: Printer, name: str) -> str:
     """Panels of ``b``: piece ``chunk`` is one panel of one product, [k][channels of the panel]."""
     across = "for (long j = 0; j < width; j++) for (long k = 0; k < K; k++)"
     along = "for (long k = 0; k < K; k++) for (long j = 0; j < width; j++)"
-    return PREAMBLE + fill(HEAD + """\
+    return PREAMBLE + fill(
+        HEAD
+        + """\
   const float *src = $b;
   float *dst = (float *)shared;
   enum { K = $k, N = $n, W = $w, P = $p };
@@ -111,9 +142,18 @@ def _pack(product: Product, site: Site, printer: Printer, name: str) -> str:
   dst += z * $packed + first * K;
   $loops dst[k * width + j] = j < left ? src[k * $bk + j * $bn] : 0.0f;
 }
-""", name=name, b=printer.pointer(site.operands[1].name), k=product.k, n=product.n, w=product.shape.width,
-        p=product.shape.panel, packed=product.packed, bk=product.b[0], bn=product.b[1],
-        loops=along if product.b[1] == 1 else across)  # fmt: skip
+""",
+        name=name,
+        b=printer.pointer(site.operands[1].name),
+        k=product.k,
+        n=product.n,
+        w=product.shape.width,
+        p=product.shape.panel,
+        packed=product.packed,
+        bk=product.b[0],
+        bn=product.b[1],
+        loops=along if product.b[1] == 1 else across,
+    )
 
 
 def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
@@ -132,15 +172,38 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
             offsets["b"].append(f"{index} * {packed if q.packs else sb}")
             packed *= extent
     row, merged = ({"m": "im"}, None) if len(q.axes) == 1 else ({}, {"im": q.axes})
-    epilogue = "" if direct else fill("""
+    epilogue = (
+        ""
+        if direct
+        else fill(
+            """
       for (long r = 0; r < rows; r++) {
         const long im = m + r;
         float *out = y + im * N;
         $store
-      }""", store=store_row(site, printer, width=shape.width, count=q.n, lane=q.lane, first="first", stop="stop",
-                            tile=f"(tile + r * {shape.panel})", out="out", names={**names, **row, "g": "0"},
-                            merged=merged).replace("\n", "\n        "))  # fmt: skip
-    return PREAMBLE + declare_widths(q.n, shape.width) + run.declare + fill(HEAD + """\
+      }""",
+            store=store_row(
+                site,
+                printer,
+                width=shape.width,
+                count=q.n,
+                lane=q.lane,
+                first="first",
+                stop="stop",
+                tile=f"(tile + r * {shape.panel})",
+                out="out",
+                names={**names, **row, "g": "0"},
+                merged=merged,
+            ).replace("\n", "\n        "),
+        )
+    )
+    return (
+        PREAMBLE
+        + declare_widths(q.n, shape.width)
+        + run.declare
+        + fill(
+            HEAD
+            + """\
   enum { M = $m, N = $n, K = $k, W = $w, P = $p, R = $rows };
   const long z = chunk / $pieces, mine = chunk % $pieces;
   const float *a = $a + $oa, *bs = $b + $ob;
@@ -166,13 +229,34 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
     }
   }
 }
-""", name=name, m=q.m, n=q.n, k=q.k, w=shape.width, p=shape.panel, rows=rows, pieces=pm * pn, pm=pm, pn=pn,
-        a=printer.pointer(site.operands[0].name), y=printer.pointer(site.results[0].name),
-        b="(const float *)shared" if q.packs else printer.pointer(site.operands[1].name),
-        oa=" + ".join(offsets["a"]), ob=" + ".join(offsets["b"]), sm=q.a[0], sk=q.a[1],
-        tile_bytes=rows * shape.panel * 4, ldc="N" if direct else "P", block=q.block, panel="K" if q.packs else "1",
-        ldb="vectors * W" if q.packs else "N", c="y + m * N + first" if direct else "tile",
-        call=run.call, epilogue=epilogue)  # fmt: skip
+""",
+            name=name,
+            m=q.m,
+            n=q.n,
+            k=q.k,
+            w=shape.width,
+            p=shape.panel,
+            rows=rows,
+            pieces=pm * pn,
+            pm=pm,
+            pn=pn,
+            a=printer.pointer(site.operands[0].name),
+            y=printer.pointer(site.results[0].name),
+            b="(const float *)shared" if q.packs else printer.pointer(site.operands[1].name),
+            oa=" + ".join(offsets["a"]),
+            ob=" + ".join(offsets["b"]),
+            sm=q.a[0],
+            sk=q.a[1],
+            tile_bytes=rows * shape.panel * 4,
+            ldc="N" if direct else "P",
+            block=q.block,
+            panel="K" if q.packs else "1",
+            ldb="vectors * W" if q.packs else "N",
+            c="y + m * N + first" if direct else "tile",
+            call=run.call,
+            epilogue=epilogue,
+        )
+    )
 
 
 def _phases(describe: Callable[[Site], Product]) -> tuple[Phase, ...]:
@@ -186,31 +270,56 @@ def _phases(describe: Callable[[Site], Product]) -> tuple[Phase, ...]:
         q = describe(site)
         return q.count * q.pieces[0] * q.pieces[1]
 
-    return (Phase(emit=lambda site, printer, name: _pack(describe(site), site, printer, name), chunks=packs),
-            Phase(emit=lambda site, printer, name: _multiply(describe(site), site, printer, name), chunks=pieces))  # fmt: skip
+    return (
+        Phase(emit=lambda site, printer, name: _pack(describe(site), site, printer, name), chunks=packs),
+        Phase(emit=lambda site, printer, name: _multiply(describe(site), site, printer, name), chunks=pieces),
+    )
 
 
-def _kernel(name: str, op: str, doc: str, describe: Callable[[Site], Product], predicate: Callable[[Site], bool]) -> Kernel:
+def _kernel(
+    name: str, op: str, doc: str, describe: Callable[[Site], Product], predicate: Callable[[Site], bool]
+) -> Kernel:
     def shared(site: Site) -> int:
         q = describe(site)
         return prod(e for _, e, _, sb in q.batch if sb) * q.packed * 4 if q.packs else 0
 
-    return register(Kernel(
-        name=name, op=op, doc=doc, predicate=lambda site: is_float32(site) and predicate(site),
-        ports=(PortSpec(name="epilogue", value="acc", times="once per element"),), phases=_phases(describe),
-        workspace=lambda site: describe(site).rows * describe(site).shape.panel * 4 + 64, shared=shared, order="sequence",
-        flops=lambda site: 2.0 * describe(site).count * describe(site).m * describe(site).n * describe(site).k,
-    ))  # fmt: skip
+    return register(
+        Kernel(
+            name=name,
+            op=op,
+            doc=doc,
+            predicate=lambda site: is_float32(site) and predicate(site),
+            ports=(PortSpec(name="epilogue", value="acc", times="once per element"),),
+            phases=_phases(describe),
+            workspace=lambda site: describe(site).rows * describe(site).shape.panel * 4 + 64,
+            shared=shared,
+            order="sequence",
+            flops=lambda site: 2.0 * describe(site).count * describe(site).m * describe(site).n * describe(site).k,
+        )
+    )
 
 
 def is_pointwise(site: Site) -> bool:
     """One tap, stride 1, no padding, one group: the tensor is a matrix as it lies."""
     a = site.attrs
-    return (a["groups"] == 1 and site.operands[1].shape[1:3] == (1, 1) and tuple(a["stride"]) == (1, 1)
-            and all(not p for side in a["padding"] for p in side))  # fmt: skip
+    return (
+        a["groups"] == 1
+        and site.operands[1].shape[1:3] == (1, 1)
+        and tuple(a["stride"]) == (1, 1)
+        and all(not p for side in a["padding"] for p in side)
+    )
 
 
-MATMUL = _kernel("matmul_f32", "matmul", "register tiles over m and n; b packed where that pays", _matmul,
-                 lambda site: len(site.operands[0].shape) >= 2 and len(site.operands[1].shape) >= 2)  # fmt: skip
-POINTWISE = _kernel("conv2d_pointwise_f32", "conv2d", "a 1x1 convolution as a matrix product", _pointwise(False), is_pointwise)
-POINTWISE_DX = _kernel("conv2d_dx_pointwise_f32", "conv2d_dx", "its input gradient, likewise", _pointwise(True), is_pointwise)
+MATMUL = _kernel(
+    "matmul_f32",
+    "matmul",
+    "register tiles over m and n; b packed where that pays",
+    _matmul,
+    lambda site: len(site.operands[0].shape) >= 2 and len(site.operands[1].shape) >= 2,
+)
+POINTWISE = _kernel(
+    "conv2d_pointwise_f32", "conv2d", "a 1x1 convolution as a matrix product", _pointwise(False), is_pointwise
+)
+POINTWISE_DX = _kernel(
+    "conv2d_dx_pointwise_f32", "conv2d_dx", "its input gradient, likewise", _pointwise(True), is_pointwise
+)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from shohin.core import dtypes, interp, loop
-from shohin.core.op import EXACT, NO_GRADIENT, SHARE, TABLE, Attr, Op, Sample, Tol, register
+from shohin.core.op import EXACT, NO_GRADIENT, SHARE, TABLE, Attr, Op, Quant, Sample, Tol, register
 from shohin.core.tensor import Tensor, as_tensor
 from shohin.ops import kinds
 from shohin.ops.kinds import elementwise
@@ -33,7 +33,7 @@ hardswish = elementwise(
 hardsigmoid = elementwise(
     "hardsigmoid", numpy=lambda x: np.clip(x + 3, 0, 6) / 6, body=lambda x: loop.clip(x + 3, 0, 6) / 6,
     vjp=lambda x, y, g: where(greater(x, -3) & less(x, 3), g / 6, zeros_like(g)),
-    edges=_POINTS, quant=TABLE, tol=Tol(4), domain=(-2.9, 2.9), source="Howard et al. 2019, section 5.2", doc="clip(x + 3, 0, 6) / 6.",
+    edges=_POINTS, quant=Quant("table", grid=(2.0**-8, -128)), tol=Tol(4), domain=(-2.9, 2.9), source="Howard et al. 2019, section 5.2", doc="clip(x + 3, 0, 6) / 6.",
 )  # fmt: skip
 silu = elementwise(
     "silu", numpy=lambda x: x / (1 + np.exp(-x)), body=lambda x: x / (1.0 + loop.exp(-x)), vjp=lambda x, y, g: _silu_vjp(x, y, g),

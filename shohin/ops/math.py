@@ -63,9 +63,9 @@ pow = elementwise("pow", body=lambda a, b: loop.pow(a, b), domain=(0.2, 2.5), ed
                   quant=Quant.refuse("a power of two tensors has no integer definition"), **{**_two(np.power), "tol": Tol(16)})  # fmt: skip
 floor_divide = elementwise("floor_divide", body=lambda a, b: a // b, vjp=(NO_GRADIENT, NO_GRADIENT), domain=(1.0, 9.0), **_two(np.floor_divide))
 remainder = elementwise("remainder", body=lambda a, b: a % b, vjp=(lambda a, b, y, g: g, lambda a, b, y, g: -g * floor(a / b)), domain=(1.0, 9.0), **_two(np.remainder))
-maximum = elementwise("maximum", body=lambda a, b: loop.select((a > b) | loop.isnan(a) if a.dtype in FLOAT else a > b, a, b), edges=BIG,
+maximum = elementwise("maximum", quant=Quant("clamp", rule="Q3", bounds=("constant", INF)), body=lambda a, b: loop.select((a > b) | loop.isnan(a) if a.dtype in FLOAT else a > b, a, b), edges=BIG,
                       vjp=(lambda a, b, y, g: _share(greater(a, b), equal(a, b), g), lambda a, b, y, g: _share(less(a, b), equal(a, b), g)), **_two(np.maximum))  # fmt: skip
-minimum = elementwise("minimum", body=lambda a, b: loop.select((a < b) | loop.isnan(a) if a.dtype in FLOAT else a < b, a, b), edges=BIG,
+minimum = elementwise("minimum", quant=Quant("clamp", rule="Q3", bounds=(-INF, "constant")), body=lambda a, b: loop.select((a < b) | loop.isnan(a) if a.dtype in FLOAT else a < b, a, b), edges=BIG,
                       vjp=(lambda a, b, y, g: _share(less(a, b), equal(a, b), g), lambda a, b, y, g: _share(greater(a, b), equal(a, b), g)), **_two(np.minimum))  # fmt: skip
 atan2 = elementwise("atan2", body=lambda a, b: loop.binary("atan2", a, b), domain=(0.3, 2.0),
                     vjp=(lambda a, b, y, g: g * b / (a * a + b * b), lambda a, b, y, g: -g * a / (a * a + b * b)), **{**_two(np.arctan2, FLOAT), "tol": Tol(4)})  # fmt: skip
@@ -81,9 +81,9 @@ abs = elementwise("abs", numpy=np.abs, body=lambda x: loop.Un("abs", x), vjp=lam
 sign = elementwise("sign", numpy=np.sign, accepted=NUMERIC, source=API, tol=EXACT, edges=BIG, vjp=NO_GRADIENT,
                    body=lambda x: loop.select(x > 0, loop.const(1, x.dtype), loop.select(x < 0, loop.const(-1, x.dtype), loop.select(loop.equal(x, 0), loop.const(0, x.dtype), x))))  # fmt: skip
 relu = elementwise("relu", numpy=lambda x: np.where(x < 0, np.zeros_like(x), x), body=lambda x: loop.select(x < 0, 0, x), edges=BIG, tol=EXACT,
-                   vjp=lambda x, y, g: where(greater(y, 0), g, zeros_like(g)), accepted=NUMERIC, quant=Quant("clamp", rule="Q3"), source="Nair and Hinton 2010")  # fmt: skip
+                   vjp=lambda x, y, g: where(greater(y, 0), g, zeros_like(g)), accepted=NUMERIC, quant=Quant("clamp", rule="Q3", bounds=(0.0, INF)), source="Nair and Hinton 2010")  # fmt: skip
 relu6 = elementwise("relu6", numpy=lambda x: np.minimum(np.where(x < 0, np.zeros_like(x), x), np.asarray(6, x.dtype)), edges=BIG, tol=EXACT,
-                    body=lambda x: loop.select(x < 0, 0, loop.select(x > 6, 6, x)), quant=Quant("clamp", rule="Q3"),
+                    body=lambda x: loop.select(x < 0, 0, loop.select(x > 6, 6, x)), quant=Quant("clamp", rule="Q3", bounds=(0.0, 6.0)),
                     vjp=lambda x, y, g: where(greater(x, 0) & less(x, 6), g, zeros_like(g)), source="Krizhevsky 2010")  # fmt: skip
 
 # -------------------------------------------------------------------------------------------- functions

@@ -53,7 +53,7 @@ def _arg(f: Any) -> Any:
 
 
 _sum = reduction("sum", combiner="add", identity=lambda d: 0, numpy=lambda x, axis: np.sum(x, axis=axis, dtype=x.dtype), accepted=dtypes.NUMERIC,
-                 vjp=lambda x, y, g, axis: _spread(g, x.shape, axis), quant=Quant.refuse("sums are quantized as mean"), tol=Tol(256, 1e-5), source=API, doc="The sum over ``axis``.").op  # fmt: skip
+                 vjp=lambda x, y, g, axis: _spread(g, x.shape, axis), quant=Quant("rule", rule="Q7 average pool"), tol=Tol(256, 1e-5), source=API, doc="The sum over ``axis``.").op  # fmt: skip
 _prod = reduction("prod", combiner="mul", identity=lambda d: 1, numpy=lambda x, axis: np.prod(x, axis=axis, dtype=x.dtype), accepted=dtypes.NUMERIC,
                   vjp=lambda x, y, g, axis: _prod_vjp(x, y, g, axis), quant=Quant.refuse("a product has no integer definition"), tol=Tol(256), source=API, doc="The product over ``axis``.").op  # fmt: skip
 _max = reduction("max", combiner="max", identity=lambda d: -np.inf if d in dtypes.FLOATING else int(iinfo(d).min), numpy=_arg(np.max), accepted=dtypes.NUMERIC,

@@ -42,8 +42,10 @@ class Cases:
 
     def nest(self, free: dict[str, int], red: dict[str, int], accs: tuple[Acc, ...], outs: list[tuple[str, tuple, Expr]],
              order: str = "sequence", accumulate: str | None = None) -> None:  # fmt: skip
-        loops = lambda d: tuple(Loop(n, e) for n, e in d.items())  # noqa: E731
-        stores = tuple(Out(b, tuple(Var(i) if isinstance(i, str) else i for i in index), v, accumulate) for b, index, v in outs)
+        loops = lambda d: tuple(Loop(n, e) for n, e in d.items())
+        stores = tuple(
+            Out(b, tuple(Var(i) if isinstance(i, str) else i for i in index), v, accumulate) for b, index, v in outs
+        )
         self.nests.append(Nest(loops(free), loops(red), accs, stores, order, f"case {len(self.nests)}"))
 
     def program(self) -> Program:
@@ -139,7 +141,9 @@ def several() -> Cases:
         extents = {"j": 9, "c": 21}
         for order in ("sequence", "lanes16"):
             best, at = cases.output(3, extents[keep]), cases.output(3, extents[keep], dtype=I32)
-            pair = Acc(("v", "i"), "max", (const(-np.inf, F32), const(0, I32)), (cases.load(w, *"njc"), Var(over)), (F32, I32))
+            pair = Acc(
+                ("v", "i"), "max", (const(-np.inf, F32), const(0, I32)), (cases.load(w, *"njc"), Var(over)), (F32, I32)
+            )
             cases.nest({"n": 3, keep: extents[keep]}, {over: extents[over]}, (pair,),
                        [(best, ("n", keep), Name("v", F32)), (at, ("n", keep), Name("i", I32))], order)  # fmt: skip
     a, b = cases.input(7, 33, dtype=I8), cases.input(18, 33, dtype=I8)
@@ -157,7 +161,9 @@ def several() -> Cases:
                [(rows, ("m", "n"), Name("s", F32) + cases.load(bias, "n"))], "lanes16")  # fmt: skip
     empty = cases.output(6)
     nothing = cases.input(6, 0)
-    cases.nest({"i": 6}, {"k": 0}, (acc("s", "add", F32, cases.load(nothing, *"ik")),), [(empty, ("i",), Name("s", F32))])
+    cases.nest(
+        {"i": 6}, {"k": 0}, (acc("s", "add", F32, cases.load(nothing, *"ik")),), [(empty, ("i",), Name("s", F32))]
+    )
     return cases
 
 
@@ -176,7 +182,12 @@ def windows() -> Cases:
         free = {"n": n, "h": extent, "w": extent, "c": channels}
         red = {"kh": kernel, "kw": kernel}
         tap = cases.load(x, "n", at_h, at_w, "c", pred=inside, pad=0.0)
-        cases.nest(free, red, (acc("s", "fma", F32, tap, cases.load(weights, "kh", "kw", "c")),), [(y, tuple(free), Name("s", F32))])
+        cases.nest(
+            free,
+            red,
+            (acc("s", "fma", F32, tap, cases.load(weights, "kh", "kw", "c")),),
+            [(y, tuple(free), Name("s", F32))],
+        )
         z = cases.output(n, extent, extent, channels)
         tap = cases.load(x, "n", at_h, at_w, "c", pred=inside, pad=-np.inf)
         cases.nest(free, red, (acc("s", "max", F32, tap),), [(z, tuple(free), Name("s", F32))])
@@ -186,14 +197,30 @@ def windows() -> Cases:
     inside = (i >= 2) & (i < 7) & (j >= 3) & (j < 23)
     cases.nest({"i": 9, "j": 25}, {}, (), [(p, ("i", "j"), cases.load(q, i - 2, j - 3, pred=inside, pad=7.5))])
     s = cases.output(25)
-    cases.nest({"j": 25}, {"i": 9}, (acc("s", "add", F32, cases.load(q, i - 2, j - 3, pred=inside, pad=0.25)),), [(s, ("j",), Name("s", F32))])
+    cases.nest(
+        {"j": 25},
+        {"i": 9},
+        (acc("s", "add", F32, cases.load(q, i - 2, j - 3, pred=inside, pad=0.25)),),
+        [(s, ("j",), Name("s", F32))],
+    )
     r = cases.output(9)
-    cases.nest({"i": 9}, {"j": 25}, (acc("s", "add", F32, cases.load(q, i - 2, j - 3, pred=inside, pad=0.25)),), [(r, ("i",), Name("s", F32))], "lanes16")
+    cases.nest(
+        {"i": 9},
+        {"j": 25},
+        (acc("s", "add", F32, cases.load(q, i - 2, j - 3, pred=inside, pad=0.25)),),
+        [(r, ("i",), Name("s", F32))],
+        "lanes16",
+    )
     inverse = cases.output(11)  # the transpose of a stride of 3
     k = Var("k")
     source = cases.input(4, values=np.arange(4))
     taken = (i - k >= 0) & loop.equal((i - k) % 3, 0) & ((i - k) // 3 < 4)
-    cases.nest({"i": 11}, {"k": 2}, (acc("s", "add", F32, cases.load(source, (i - k) // 3, pred=taken, pad=0.0)),), [(inverse, ("i",), Name("s", F32))])
+    cases.nest(
+        {"i": 11},
+        {"k": 2},
+        (acc("s", "add", F32, cases.load(source, (i - k) // 3, pred=taken, pad=0.0)),),
+        [(inverse, ("i",), Name("s", F32))],
+    )
     return cases
 
 
@@ -204,21 +231,54 @@ def movements() -> Cases:
     x = cases.input(5, 37, 41)
     cases.nest({"a": 5, "c": 41, "b": 37}, {}, (), [(cases.output(5, 41, 37), tuple("acb"), cases.load(x, *"abc"))])
     cases.nest({"c": 41, "b": 37, "a": 5}, {}, (), [(cases.output(41, 37, 5), tuple("cba"), cases.load(x, *"abc"))])
-    cases.nest({"b": 37, "a": 5}, {}, (), [(cases.output(5, 37), tuple("ab"), cases.load(x, "a", "b", loop.const(3, I32)))])
+    cases.nest(
+        {"b": 37, "a": 5}, {}, (), [(cases.output(5, 37), tuple("ab"), cases.load(x, "a", "b", loop.const(3, I32)))]
+    )
     v = cases.input(41)
-    cases.nest({"a": 5, "b": 37, "c": 41}, {}, (), [(cases.output(5, 37, 41), tuple("abc"), cases.load(x, *"abc") * cases.load(v, "c"))])
-    cases.nest({"a": 5, "b": 37, "c": 41}, {}, (), [(cases.output(5, 37, 41), tuple("abc"), cases.load(x, "a", "b", loop.const(40, I32) - Var("c")))])
+    cases.nest(
+        {"a": 5, "b": 37, "c": 41},
+        {},
+        (),
+        [(cases.output(5, 37, 41), tuple("abc"), cases.load(x, *"abc") * cases.load(v, "c"))],
+    )
+    cases.nest(
+        {"a": 5, "b": 37, "c": 41},
+        {},
+        (),
+        [(cases.output(5, 37, 41), tuple("abc"), cases.load(x, "a", "b", loop.const(40, I32) - Var("c")))],
+    )
     index = cases.input(13, dtype=I32, values=cases.rng.integers(0, 41, 13))
-    cases.nest({"a": 5, "i": 13}, {}, (), [(cases.output(5, 13), tuple("ai"), cases.load(x, "a", loop.const(2, I32), cases.load(index, "i")))])
+    cases.nest(
+        {"a": 5, "i": 13},
+        {},
+        (),
+        [(cases.output(5, 13), tuple("ai"), cases.load(x, "a", loop.const(2, I32), cases.load(index, "i")))],
+    )
     table = cases.input(41, 6)
-    cases.nest({"i": 13, "d": 6}, {}, (), [(cases.output(13, 6), tuple("id"), cases.load(table, cases.load(index, "i"), "d"))])
+    cases.nest(
+        {"i": 13, "d": 6}, {}, (), [(cases.output(13, 6), tuple("id"), cases.load(table, cases.load(index, "i"), "d"))]
+    )
     scatter = cases.output(41, 6)
     cases.nest({"r": 41, "d": 6}, {}, (), [(scatter, ("r", "d"), const(0, F32))])
     grads = cases.input(13, 6)
-    cases.nest({"i": 13, "d": 6}, {}, (), [(scatter, (cases.load(index, "i"), Var("d")), cases.load(grads, *"id"))], accumulate="add")
+    cases.nest(
+        {"i": 13, "d": 6},
+        {},
+        (),
+        [(scatter, (cases.load(index, "i"), Var("d")), cases.load(grads, *"id"))],
+        accumulate="add",
+    )
     cases.nest({}, {}, (), [(cases.output(), (), const(2.5, F32))])
     cases.nest({"i": 40}, {}, (), [(cases.output(20), (i // 2,), cast(i, F32))])
-    cases.nest({"i": 7, "j": 11}, {}, (), [(cases.output(7, 11), ("i", "j"), cast(i * 11 + j, F32) / 3.0), (cases.output(7, 11), ("i", "j"), cast(j % 4, F32))])
+    cases.nest(
+        {"i": 7, "j": 11},
+        {},
+        (),
+        [
+            (cases.output(7, 11), ("i", "j"), cast(i * 11 + j, F32) / 3.0),
+            (cases.output(7, 11), ("i", "j"), cast(j % 4, F32)),
+        ],
+    )
     flat = cases.output(77)
     cases.nest({"i": 7, "j": 11}, {}, (), [(flat, (i * 11 + j,), select(i < j, cast(i, F32), -1.0))])
     return cases
@@ -231,17 +291,42 @@ def larger() -> Cases:
     x, scale = cases.input(*shape), cases.input(24)
     free = dict(zip("nhwc", shape))
     t = cases.load(x, *"nhwc")
-    cases.nest(free, {}, (), [(cases.output(*shape), tuple("nhwc"), loop.maximum(t * cases.load(scale, "c") + 0.5, 0.0))])
+    cases.nest(
+        free, {}, (), [(cases.output(*shape), tuple("nhwc"), loop.maximum(t * cases.load(scale, "c") + 0.5, 0.0))]
+    )
     cases.nest(free, {}, (), [(cases.output(*shape), tuple("nhwc"), loop.exp(t))])
     cases.nest({"c": 24}, {"n": 16, "h": 14, "w": 14}, (acc("a", "add", F32, t), acc("b", "fma", F32, t, t)),
                [(cases.output(24), ("c",), Name("a", F32)), (cases.output(24), ("c",), Name("b", F32))], "chunks8")  # fmt: skip
-    cases.nest({"n": 16, "h": 14, "w": 14}, {"c": 24}, (acc("a", "add", F32, t),), [(cases.output(16, 14, 14), tuple("nhw"), Name("a", F32))], "lanes16")
-    cases.nest({}, {"n": 16, "h": 14, "w": 14, "c": 24}, (acc("a", "add", F32, t),), [(cases.output(), (), Name("a", F32))], "chunks8")
+    cases.nest(
+        {"n": 16, "h": 14, "w": 14},
+        {"c": 24},
+        (acc("a", "add", F32, t),),
+        [(cases.output(16, 14, 14), tuple("nhw"), Name("a", F32))],
+        "lanes16",
+    )
+    cases.nest(
+        {},
+        {"n": 16, "h": 14, "w": 14, "c": 24},
+        (acc("a", "add", F32, t),),
+        [(cases.output(), (), Name("a", F32))],
+        "chunks8",
+    )
     cases.nest({"n": 16, "c": 24, "h": 14, "w": 14}, {}, (), [(cases.output(16, 24, 14, 14), tuple("nchw"), t)])
     wide = cases.input(20, 3001)
-    cases.nest({"c": 3001}, {"n": 20}, (acc("a", "add", F32, cases.load(wide, *"nc")),), [(cases.output(3001), ("c",), Name("a", F32))], "chunks8")
+    cases.nest(
+        {"c": 3001},
+        {"n": 20},
+        (acc("a", "add", F32, cases.load(wide, *"nc")),),
+        [(cases.output(3001), ("c",), Name("a", F32))],
+        "chunks8",
+    )
     a, b = cases.input(60, 70), cases.input(70, 90)
-    cases.nest({"m": 60, "n": 90}, {"k": 70}, (acc("s", "fma", F32, cases.load(a, *"mk"), cases.load(b, *"kn")),), [(cases.output(60, 90), tuple("mn"), Name("s", F32))])
+    cases.nest(
+        {"m": 60, "n": 90},
+        {"k": 70},
+        (acc("s", "fma", F32, cases.load(a, *"mk"), cases.load(b, *"kn")),),
+        [(cases.output(60, 90), tuple("mn"), Name("s", F32))],
+    )
     return cases
 
 

@@ -62,7 +62,9 @@ def ulps(name: str, got: np.ndarray, *args: np.ndarray) -> np.ndarray:
         distance = np.abs(got.astype(want.dtype) - want) / size
     same = (got == rounded) | (np.isnan(got) & np.isnan(rounded))
     zero = (rounded == 0) & (got == 0) & (np.signbit(got) != np.signbit(rounded))
-    return np.where(zero, np.inf, np.where(same, 0, np.where(np.isfinite(got) & np.isfinite(rounded), distance, np.inf)))
+    return np.where(
+        zero, np.inf, np.where(same, 0, np.where(np.isfinite(got) & np.isfinite(rounded), distance, np.inf))
+    )
 
 
 def samples(name: str, dtype: np.dtype, count: int = 200_000) -> tuple[np.ndarray, ...]:
@@ -88,7 +90,9 @@ def samples(name: str, dtype: np.dtype, count: int = 200_000) -> tuple[np.ndarra
         xs, ys = sweep(), sweep()
         if name == "pow":
             xs = np.abs(xs)
-            ys = np.concatenate([rng.uniform(-20, 20, count - count // 2), np.rint(rng.uniform(-30, 30, count // 2))]).astype(dtype)
+            ys = np.concatenate(
+                [rng.uniform(-20, 20, count - count // 2), np.rint(rng.uniform(-30, 30, count // 2))]
+            ).astype(dtype)
         return np.concatenate([grid[0], xs]), np.concatenate([grid[1], ys])
     if span:
         edges = edges[(np.abs(edges) < span) | ~np.isfinite(edges)]

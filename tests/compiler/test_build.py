@@ -86,7 +86,12 @@ def test_another_compiler(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_two_processes_at_once(cache: Path) -> None:
     code = f"from shohin.compiler.build import build; print(build({TEXT!r}))"
     env = {**os.environ, "SHOHIN_CACHE": str(cache)}
-    running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=env, cwd=Path(__file__).parents[2]) for _ in range(3)]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=env, cwd=Path(__file__).parents[2]
+        )
+        for _ in range(3)
+    ]
     paths = {p.communicate()[0].strip() for p in running}
     assert [p.returncode for p in running] == [0, 0, 0] and len(paths) == 1
     assert answer(Path(paths.pop())) == 42
@@ -96,9 +101,23 @@ def doubled(n: int = 300_000, factor: float = 2.0) -> tuple[Program, np.ndarray]
     buffers = (Buffer("x", (n,), F32, "input"), Buffer("t", (n,), F32, "temp"), Buffer("y", (n,), F32, "output"))
     i = Var("i")
     one = Nest((Loop("i", n),), (), (), (Out("t", (i,), Load("x", (i,), F32) * factor),), "sequence", "one")
-    two = Nest((Loop("i", n),), (), (), (Out("y", (i,), Load("t", (loop.const(n - 1, dtypes.int32) - i,), F32)),), "sequence", "two")
+    two = Nest(
+        (Loop("i", n),),
+        (),
+        (),
+        (Out("y", (i,), Load("t", (loop.const(n - 1, dtypes.int32) - i,), F32)),),
+        "sequence",
+        "two",
+    )
     three = Nest((Loop("i", n),), (), (), (Out("t", (i,), Load("y", (i,), F32)),), "sequence", "three")
-    four = Nest((Loop("i", n),), (), (), (Out("y", (i,), Load("t", (loop.const(n - 1, dtypes.int32) - i,), F32)),), "sequence", "four")
+    four = Nest(
+        (Loop("i", n),),
+        (),
+        (),
+        (Out("y", (i,), Load("t", (loop.const(n - 1, dtypes.int32) - i,), F32)),),
+        "sequence",
+        "four",
+    )
     return Program(buffers, (one, two, three, four), {}), np.arange(n, dtype=np.float32)
 
 

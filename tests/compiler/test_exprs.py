@@ -13,7 +13,16 @@ from shohin.core.nest import Acc, Buffer, Loop, Nest, Out, Program
 from tests.compiler import mathcheck
 
 F32, F64, F16, BF16 = dtypes.float32, dtypes.float64, dtypes.float16, dtypes.bfloat16
-INTS = (dtypes.int8, dtypes.uint8, dtypes.int16, dtypes.uint16, dtypes.int32, dtypes.uint32, dtypes.int64, dtypes.uint64)
+INTS = (
+    dtypes.int8,
+    dtypes.uint8,
+    dtypes.int16,
+    dtypes.uint16,
+    dtypes.int32,
+    dtypes.uint32,
+    dtypes.int64,
+    dtypes.uint64,
+)
 FLOATS = (F32, F64)
 N = 83
 
@@ -42,9 +51,13 @@ class Bench:
             for side in "sv":
                 buffers.append(Buffer(f"{side}{k}", (self.n,), e.dtype, "output"))
             free = (Loop("i", self.n),)
-            acc = Acc(("a",), "or" if e.dtype == dtypes.bool_ else "max", (Const(lowest(e.dtype), e.dtype),), (e,), (e.dtype,))
+            acc = Acc(
+                ("a",), "or" if e.dtype == dtypes.bool_ else "max", (Const(lowest(e.dtype), e.dtype),), (e,), (e.dtype,)
+            )
             nests.append(Nest(free, (), (), (Out(f"s{k}", (Var("i"),), e),), "sequence", f"map {k}"))
-            nests.append(Nest(free, (), (acc,), (Out(f"v{k}", (Var("i"),), Name("a", e.dtype)),), "sequence", f"lanes {k}"))
+            nests.append(
+                Nest(free, (), (acc,), (Out(f"v{k}", (Var("i"),), Name("a", e.dtype)),), "sequence", f"lanes {k}")
+            )
         outs = compile_program(Program(tuple(buffers), tuple(nests), {}), threads=threads)(*self.arrays.values())
         return [(text, a, b) for (text, _), a, b in zip(self.exprs, outs[::2], outs[1::2])]
 
@@ -110,14 +123,20 @@ def test_integers() -> None:
         bench.exprs.append((f"{op} bool", Bin(op, p, q)))
     bench.exprs += [("not", Un("not", p)), ("select bool", loop.select(p, q, Un("not", q)))]
     i = Var("i")
-    bench.exprs += [("index", loop.cast(i, F32)), ("index arithmetic", (i - 40) % 7 + (i - 40) // 7), ("index compare", (i % 3) < 2)]
+    bench.exprs += [
+        ("index", loop.cast(i, F32)),
+        ("index arithmetic", (i - 40) % 7 + (i - 40) // 7),
+        ("index compare", (i % 3) < 2),
+    ]
     check(bench)
 
 
 def test_casts() -> None:
     rng = np.random.default_rng(3)
     bench = Bench()
-    floats = np.concatenate([[0.5, 1.5, 2.5, -0.5, -1.5, 126.5, 127.5, -128.5, 0, 300, -300], rng.standard_normal(N - 11) * 60])
+    floats = np.concatenate(
+        [[0.5, 1.5, 2.5, -0.5, -1.5, 126.5, 127.5, -128.5, 0, 300, -300], rng.standard_normal(N - 11) * 60]
+    )
     for t in FLOATS:
         x = bench.operand(floats.astype(t))
         for to in INTS:
@@ -130,7 +149,11 @@ def test_casts() -> None:
     bench.exprs.append(("f32 to f64", Cast(bench.operand(floats.astype(F32)), F64)))
     for t in INTS:
         info = np.iinfo(t)
-        x = bench.operand(np.concatenate([[0, info.max, info.min], rng.integers(info.min, info.max, N - 3, dtype=t, endpoint=True)]).astype(t))
+        x = bench.operand(
+            np.concatenate(
+                [[0, info.max, info.min], rng.integers(info.min, info.max, N - 3, dtype=t, endpoint=True)]
+            ).astype(t)
+        )
         for to in (*INTS, F32, F64, dtypes.bool_):
             bench.exprs.append((f"{t.name} to {to.name}", Cast(x, to)))
         for to in (dtypes.int8, dtypes.uint8, dtypes.int32):
@@ -144,7 +167,9 @@ def test_casts() -> None:
     scale = bench.operand((10.0 ** rng.uniform(-9, -4, N)).astype(F32))
     for to, z in ((dtypes.int8, -128), (dtypes.int8, 5), (i32, 0)):
         lo, hi = (-128, 127) if to == dtypes.int8 else (-32767, 32767)
-        bench.exprs.append((f"requant {to.name} {z}", Requant(acc, scale, const(z, i32), const(lo, i32), const(hi, i32), to)))
+        bench.exprs.append(
+            (f"requant {to.name} {z}", Requant(acc, scale, const(z, i32), const(lo, i32), const(hi, i32), to))
+        )
     check(bench)
 
 
@@ -169,7 +194,14 @@ def test_half_floats() -> None:
         bench = Bench(65536)
         h = bench.operand(halves)
         rng = np.random.default_rng(4)
-        wide = np.concatenate([halves.astype(F32)[:32768], (halves.astype(np.float32).view(np.uint32) + rng.integers(0, 2**16, 65536, dtype=np.uint32)).view(F32)[:32768]])
+        wide = np.concatenate(
+            [
+                halves.astype(F32)[:32768],
+                (halves.astype(np.float32).view(np.uint32) + rng.integers(0, 2**16, 65536, dtype=np.uint32)).view(F32)[
+                    :32768
+                ],
+            ]
+        )
         bench.exprs = [("load", Cast(h, F32)), ("round", Cast(bench.operand(wide), t)), ("sum", h + h)]
         results = bench.run()
         with np.errstate(all="ignore"):

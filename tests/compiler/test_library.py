@@ -43,12 +43,27 @@ def test_zig_strict_and_equal(name: str, tmp_path: Path) -> None:
     cases, expected = made.small(name)
     text = emit_library(cases.program(), "net")
     assert "vector_size" not in text and "({" not in text
-    path = compile_c(text, tmp_path, sys.executable, "-m", "ziglang", "cc", *STRICT, "-shared", "-fPIC", "-nostdlib", "-fno-sanitize=undefined", "-mcpu=x86_64")
+    path = compile_c(
+        text,
+        tmp_path,
+        sys.executable,
+        "-m",
+        "ziglang",
+        "cc",
+        *STRICT,
+        "-shared",
+        "-fPIC",
+        "-nostdlib",
+        "-fno-sanitize=undefined",
+        "-mcpu=x86_64",
+    )
     for a, b in zip(call(ctypes.CDLL(str(path)), cases), expected):
         assert same(a, b)
 
 
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed: strict C11 and the sanitizers are NOT checked")
+@pytest.mark.skipif(
+    shutil.which("gcc") is None, reason="gcc is not installed: strict C11 and the sanitizers are NOT checked"
+)
 @pytest.mark.parametrize("name", made.NAMES)
 def test_gcc_with_sanitizers(name: str, tmp_path: Path) -> None:
     """Address and undefined-behaviour sanitizers over exact allocations, in a process of its own."""
@@ -57,10 +72,19 @@ def test_gcc_with_sanitizers(name: str, tmp_path: Path) -> None:
     order = [b for b in cases.buffers if b.role == "input"] + [b for b in cases.buffers if b.role == "output"]
     data = tmp_path / "inputs.bin"
     data.write_bytes(b"".join(x.tobytes() for x in cases.inputs))
-    main = ["#include <stdio.h>", "#include <stdlib.h>", "int main(int n, char **v) { (void)n; FILE *f = fopen(v[1], \"rb\"); FILE *g = fopen(v[2], \"wb\");"]
+    main = [
+        "#include <stdio.h>",
+        "#include <stdlib.h>",
+        'int main(int n, char **v) { (void)n; FILE *f = fopen(v[1], "rb"); FILE *g = fopen(v[2], "wb");',
+    ]
     for i, b in enumerate(order):
-        main.append(f"void *p{i} = calloc(1, {max(b.nbytes, 1)});" + (f" if ({b.nbytes} && fread(p{i}, {b.nbytes}, 1, f) != 1) return 2;" if b.role == "input" else ""))
-    main.append(f"void *arena = aligned_alloc(16, (net_ARENA_BYTES + 15) / 16 * 16); net_run({', '.join(f'p{i}' for i in range(len(order)))}, arena);")
+        main.append(
+            f"void *p{i} = calloc(1, {max(b.nbytes, 1)});"
+            + (f" if ({b.nbytes} && fread(p{i}, {b.nbytes}, 1, f) != 1) return 2;" if b.role == "input" else "")
+        )
+    main.append(
+        f"void *arena = aligned_alloc(16, (net_ARENA_BYTES + 15) / 16 * 16); net_run({', '.join(f'p{i}' for i in range(len(order)))}, arena);"
+    )
     main += [f"fwrite(p{i}, 1, {b.nbytes}, g);" for i, b in enumerate(order) if b.role == "output"]
     main.append("fclose(f); fclose(g); return 0; }")
     source, program = tmp_path / "net.c", tmp_path / "net"
@@ -69,7 +93,12 @@ def test_gcc_with_sanitizers(name: str, tmp_path: Path) -> None:
                            str(source), "-o", str(program), "-lm"], capture_output=True, text=True)  # fmt: skip
     assert done.returncode == 0, done.stderr[:3000]
     out = tmp_path / "out.bin"
-    done = subprocess.run([str(program), str(data), str(out)], capture_output=True, text=True, env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
+    done = subprocess.run(
+        [str(program), str(data), str(out)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"},
+    )
     assert done.returncode == 0, done.stderr[:3000]
     raw, at = out.read_bytes(), 0
     for b, want in zip((b for b in cases.buffers if b.role == "output"), expected):
@@ -82,8 +111,18 @@ def test_constants_and_names() -> None:
     f32 = dtypes.float32
     buffers = (Buffer("x", (3,), f32, "input"), Buffer("w.1", (3,), f32, "const"), Buffer("y", (3,), f32, "output"))
     i = loop.Var("i")
-    nest = Nest((Loop("i", 3),), (), (), (Out("y", (i,), loop.Load("x", (i,), f32) * loop.Load("w.1", (i,), f32)),), "sequence", "scale")
+    nest = Nest(
+        (Loop("i", 3),),
+        (),
+        (),
+        (Out("y", (i,), loop.Load("x", (i,), f32) * loop.Load("w.1", (i,), f32)),),
+        "sequence",
+        "scale",
+    )
     text = emit_library(Program(buffers, (nest,), {"w.1": np.array([0.1, -np.inf, 3], np.float32)}), "small")
-    assert "small_w_1[] = {\n0.1f, -__builtin_inff(), 3.0f}" in text and "small_run(const float *in0, float *out0, void *arena)" in text
+    assert (
+        "small_w_1[] = {\n0.1f, -__builtin_inff(), 3.0f}" in text
+        and "small_run(const float *in0, float *out0, void *arena)" in text
+    )
     with pytest.raises(IRError, match="not a C identifier"):
         emit_library(Program(buffers, (nest,), {}), "no-name")

@@ -17,12 +17,19 @@ from tests.compiler import cases as made
 def same(a: np.ndarray, b: np.ndarray) -> bool:
     """Equal bits; any NaN equals any other."""
     if a.dtype.kind == "f":
-        return bool(np.array_equal(np.isnan(a), np.isnan(b)) and np.array_equal(np.where(np.isnan(a), 0, a).view(f"u{a.itemsize}"), np.where(np.isnan(b), 0, b).view(f"u{b.itemsize}")))
+        return bool(
+            np.array_equal(np.isnan(a), np.isnan(b))
+            and np.array_equal(
+                np.where(np.isnan(a), 0, a).view(f"u{a.itemsize}"), np.where(np.isnan(b), 0, b).view(f"u{b.itemsize}")
+            )
+        )
     return bool(np.array_equal(a, b))
 
 
 def levels() -> list[str]:
-    return [{"v3": "x86_64_v3", "v4": "x86_64_v4"}[x] for x in ("v3", "v4") if build.resolved("native") >= x != "generic"]
+    return [
+        {"v3": "x86_64_v3", "v4": "x86_64_v4"}[x] for x in ("v3", "v4") if build.resolved("native") >= x != "generic"
+    ]
 
 
 @pytest.mark.parametrize("name", made.NAMES)
@@ -47,7 +54,7 @@ def test_threads_and_levels_give_equal_bits() -> None:
     x, scale = cases.inputs[0], cases.inputs[1]
     np.testing.assert_allclose(runs[0][0], np.maximum(x * scale + np.float32(0.5), 0), rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(runs[0][2], x.sum((0, 1, 2)), rtol=1e-4, atol=1e-3)
-    np.testing.assert_allclose(runs[0][4], x.sum((3)), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(runs[0][4], x.sum(3), rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(runs[0][6], x.transpose(0, 3, 1, 2))
     np.testing.assert_allclose(runs[0][8], cases.inputs[3] @ cases.inputs[4], rtol=1e-4, atol=1e-4)
 
@@ -86,5 +93,7 @@ print("inside")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs mprotect")
 def test_nothing_is_touched_outside_of_the_buffers() -> None:
     """Every array ends, then begins, at a page that may not be touched (a process of its own: it would crash)."""
-    done = subprocess.run([sys.executable, "-c", GUARDED], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", GUARDED], capture_output=True, text=True, cwd=Path(__file__).parents[2]
+    )
     assert done.stdout.strip() == "inside", f"exit {done.returncode}: {done.stderr[-2000:]}"

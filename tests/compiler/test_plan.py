@@ -18,7 +18,10 @@ F32 = dtypes.float32
 I, J = Var("i"), Var("j")
 
 
-@given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 12), st.integers(0, 6)), max_size=40), st.sampled_from([16, 64]))
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.integers(0, 12), st.integers(0, 6)), max_size=40),
+    st.sampled_from([16, 64]),
+)
 def test_live_blocks_never_overlap(spec: list[tuple[int, int, int]], align: int) -> None:
     blocks = [Block(f"b{i}", size * align, first, first + length) for i, (size, first, length) in enumerate(spec)]
     placed = place(blocks)
@@ -79,10 +82,28 @@ def test_plans_of_random_programs_compute_the_same(data: st.DataObject) -> None:
 def test_in_place_only_at_the_same_index() -> None:
     made = buffers(64, x="input", a="temp", b="temp", c="temp", y="output")
     back = loop.const(63, dtypes.int32) - I
-    chain = Program(made, (step("a", load("x") + 1.0, 64), step("b", load("a") * 2.0, 64), step("c", load("b") * 2.0, 64), step("y", load("c"), 64)), {})
+    chain = Program(
+        made,
+        (
+            step("a", load("x") + 1.0, 64),
+            step("b", load("a") * 2.0, 64),
+            step("c", load("b") * 2.0, 64),
+            step("y", load("c"), 64),
+        ),
+        {},
+    )
     p = plan(chain, [0] * 4, [0] * 4)
     assert p.arena_bytes == 256 and len(set(p.offsets.values())) == 1
-    turned = Program(made, (step("a", load("x") + 1.0, 64), step("b", load("a", back), 64), step("c", load("b") * 2.0, 64), step("y", load("c"), 64)), {})
+    turned = Program(
+        made,
+        (
+            step("a", load("x") + 1.0, 64),
+            step("b", load("a", back), 64),
+            step("c", load("b") * 2.0, 64),
+            step("y", load("c"), 64),
+        ),
+        {},
+    )
     assert plan(turned, [0] * 4, [0] * 4).arena_bytes == 512
     assert "a" in str(p) and "arena 256" in str(p)
     x = np.arange(64, dtype=np.float32)
@@ -123,7 +144,11 @@ def test_donated_inputs(case: str) -> None:
 
 
 def test_swapped_inputs() -> None:
-    made = (*buffers(64, a="input", b="input"), Buffer("p", (64,), F32, "output", "a"), Buffer("q", (64,), F32, "output", "b"))
+    made = (
+        *buffers(64, a="input", b="input"),
+        Buffer("p", (64,), F32, "output", "a"),
+        Buffer("q", (64,), F32, "output", "b"),
+    )
     program = Program(made, (step("p", load("b"), 64), step("q", load("a"), 64)), {})
     a, b = np.zeros(64, np.float32), np.ones(64, np.float32)
     compile_program(program)(a, b)
@@ -131,9 +156,15 @@ def test_swapped_inputs() -> None:
 
 
 def test_a_reduction_that_reads_what_it_overwrites_goes_through_a_copy() -> None:
-    made = (Buffer("w", (21,), F32, "input"), Buffer("g", (5, 21), F32, "input"), Buffer("v", (21,), F32, "output", "w"))
+    made = (
+        Buffer("w", (21,), F32, "input"),
+        Buffer("g", (5, 21), F32, "input"),
+        Buffer("v", (21,), F32, "output", "w"),
+    )
     acc = Acc(("s",), "add", (const(0, F32),), (Load("g", (J, I), F32),), (F32,))
-    nest = Nest((Loop("i", 21),), (Loop("j", 5),), (acc,), (Out("v", (I,), load("w") - Name("s", F32)),), "sequence", "sgd")
+    nest = Nest(
+        (Loop("i", 21),), (Loop("j", 5),), (acc,), (Out("v", (I,), load("w") - Name("s", F32)),), "sequence", "sgd"
+    )
     w, g = np.arange(21, dtype=np.float32), np.ones((5, 21), np.float32)
     compiled = compile_program(Program(made, (nest,), {}))
     compiled(w, g)

@@ -23,7 +23,11 @@ MERGED = {"m": (("n", N), ("h", H), ("w", W))}
 
 
 def run(body: str, printer: CPrinter, arrays: dict[str, np.ndarray]) -> None:
-    text = ctext.HEADER + ctext.render(printer.needs) + f"\nvoid go(void *const *b) {{ float *y = {printer.pointer('y')};\n{body}\n}}\n"
+    text = (
+        ctext.HEADER
+        + ctext.render(printer.needs)
+        + f"\nvoid go(void *const *b) {{ float *y = {printer.pointer('y')};\n{body}\n}}\n"
+    )
     names = sorted(printer.slots, key=lambda n: printer.slots[n])
     b = (ctypes.c_void_p * len(names))(*[arrays[n].ctypes.data for n in names])
     ctypes.CDLL(str(build(text))).go(b)
@@ -31,7 +35,9 @@ def run(body: str, printer: CPrinter, arrays: dict[str, np.ndarray]) -> None:
 
 def made() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    return {n: rng.standard_normal(b.shape).astype(F32) if n != "y" else np.zeros(b.shape, F32) for n, b in BUFFERS.items()}
+    return {
+        n: rng.standard_normal(b.shape).astype(F32) if n != "y" else np.zeros(b.shape, F32) for n, b in BUFFERS.items()
+    }
 
 
 def test_merged_axes_collapse_or_divide() -> None:
@@ -47,10 +53,18 @@ def test_merged_axes_collapse_or_divide() -> None:
     text = printer.scalar(expr, {"c": "c", "acc": "acc"}, MERGED)
     assert "c + 24 * m" in text and "(m / 5) % 3" in text  # x collapses, s does not
     lanes = printer.lanes(expr, {"c": "c0", "acc": "v", "n": "n"}, "c", 8, MERGED)
-    run(f"for (long m = 0; m < {N * H * W}; ++m) for (long c = 0; c < {C}; ++c) {{ const float acc = 0.75f; y[m * {C} + c] = {text}; }}", printer, arrays)
+    run(
+        f"for (long m = 0; m < {N * H * W}; ++m) for (long c = 0; c < {C}; ++c) {{ const float acc = 0.75f; y[m * {C} + c] = {text}; }}",
+        printer,
+        arrays,
+    )
     first = arrays["y"].copy()
     arrays["y"][:] = 0
-    run(f"for (long m = 0; m < {N * H * W}; ++m) for (long c0 = 0; c0 < {C}; c0 += 8) {{ const f32x8 v = sh_splat_f32x8(0.75f); *(f32x8_u *)&y[m * {C} + c0] = {lanes}; }}", printer, arrays)
+    run(
+        f"for (long m = 0; m < {N * H * W}; ++m) for (long c0 = 0; c0 < {C}; c0 += 8) {{ const f32x8 v = sh_splat_f32x8(0.75f); *(f32x8_u *)&y[m * {C} + c0] = {lanes}; }}",
+        printer,
+        arrays,
+    )
     x, s, r, q = (arrays[k] for k in "xsrq")
     want = np.maximum(acc_value + x * s[None, :, None, :], r) + q.transpose(0, 2, 3, 1) + np.exp(acc_value)
     np.testing.assert_allclose(first, want, rtol=1e-6, atol=1e-6)
@@ -66,7 +80,11 @@ def test_predicated_lanes_read_nothing_outside() -> None:
     lanes = printer.lanes(expr, {"h": "h", "c": "c + 0", "k": Uniform("0.5f")}, "c", 8)
     arrays = made()
     arrays["r"] = np.full(C, 2.0, F32)
-    run(f"for (long h = 0; h < 5; ++h) for (long c = 0; c < {C}; c += 8) *(f32x8_u *)&y[h * {C} + c] = {lanes};", printer, arrays)
+    run(
+        f"for (long h = 0; h < 5; ++h) for (long c = 0; c < {C}; c += 8) *(f32x8_u *)&y[h * {C} + c] = {lanes};",
+        printer,
+        arrays,
+    )
     got = arrays["y"].reshape(-1, C)[:5]
     padded = np.full((5, C), 3.0, F32)
     padded[1:4] = arrays["s"]
@@ -76,7 +94,11 @@ def test_predicated_lanes_read_nothing_outside() -> None:
 
 def test_vector_names() -> None:
     printer = CPrinter(BUFFERS)
-    assert [printer.vector(t, w) for t, w in ((F32, 16), (dtypes.int8, 32), (dtypes.float16, 8))] == ["f32x16", "i8x32", "f32x8"]
+    assert [printer.vector(t, w) for t, w in ((F32, 16), (dtypes.int8, 32), (dtypes.float16, 8))] == [
+        "f32x16",
+        "i8x32",
+        "f32x8",
+    ]
     assert "typedef float f32x16" in ctext.render(printer.needs)
 
 
@@ -96,7 +118,9 @@ def test_kernels_run_in_programs() -> None:
         plain = conv_case("conv2d", n, h, w, c, o, **args)  # type: ignore[arg-type]
         axis = Var("g" if groups == c else "o")
         acc = Name("acc", F32)
-        port = loop.clip((acc + Load("e0", (Var("n"), Var("h"), Var("w"), axis), F32)) * Load("e1", (axis,), F32), 0.0, 6.0)
+        port = loop.clip(
+            (acc + Load("e0", (Var("n"), Var("h"), Var("w"), axis), F32)) * Load("e1", (axis,), F32), 0.0, 6.0
+        )
         case = conv_case("conv2d", n, h, w, c, o, port=port, extra=(plain.result, (o,)), **args)  # type: ignore[arg-type]
         arrays = [rng.standard_normal(b.shape).astype(F32) for b in case.buffers if b.role == "input"]
         base = compile_program(program_of(plain), threads=1)(*arrays[:2])[0]

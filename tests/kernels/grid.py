@@ -10,6 +10,14 @@ from shohin.core import dtypes, loop
 from tests.kernels.harness import MACHINES, Case, conv_case
 
 ACC = loop.Name("acc", dtypes.float32)
+
+
+def port(index: tuple[loop.Expr, ...]) -> loop.Expr:
+    """``clip((acc + e0[index]) * e1[channel], -0.25, 6)``: a residual and a scale."""
+    residual = loop.Load("e0", index, dtypes.float32)
+    return loop.clip((ACC + residual) * loop.Load("e1", index[-1:], dtypes.float32), -0.25, 6.0)
+
+
 OPS = ("conv2d", "conv2d_dx", "conv2d_dw")
 # n, h, w, c, o, kernel, stride, padding, dilation, groups
 CONVS = [
@@ -58,25 +66,59 @@ def convs(level: str, ops: tuple[str, ...] = OPS) -> list[Case]:
         if 1 < groups < c:
             made.append(plain)
             continue
-        residual = loop.Load("e0", (loop.Var("n"), loop.Var("h"), loop.Var("w"), *channel), dtypes.float32)
-        port = (ACC + residual) * loop.Load("e1", channel, dtypes.float32) + 0.25
-        made.append(conv_case(op, n, h, w, c, o, kernel, stride, padding, dilation, groups, machine=MACHINES[level], port=port,
-                              extra=(plain.result, (plain.result[-1],))))  # fmt: skip
+        made.append(
+            conv_case(
+                op,
+                n,
+                h,
+                w,
+                c,
+                o,
+                kernel,
+                stride,
+                padding,
+                dilation,
+                groups,
+                machine=MACHINES[level],
+                port=port((loop.Var("n"), loop.Var("h"), loop.Var("w"), *channel)),
+                extra=(plain.result, (plain.result[-1],)),
+            )
+        )
     return made
 
 
 def matmuls(level: str) -> list[Case]:
     made, m = [], MACHINES[level]
-    for i, ((rows, n, k), ta, tb) in enumerate(itertools.product(
-            [(1, 1, 1), (3, 5, 7), (14, 32, 16), (29, 37, 13), (100, 64, 300), (16, 16, 33), (200, 130, 70)], (False, True), (False, True))):  # fmt: skip
+    for i, ((rows, n, k), ta, tb) in enumerate(
+        itertools.product(
+            [(1, 1, 1), (3, 5, 7), (14, 32, 16), (29, 37, 13), (100, 64, 300), (16, 16, 33), (200, 130, 70)],
+            (False, True),
+            (False, True),
+        )
+    ):
         shapes = ((k, rows) if ta else (rows, k), (n, k) if tb else (k, n))
         attrs = {"transpose_a": ta, "transpose_b": tb}
-        port = (ACC + loop.Load("e0", (loop.Var("m"), loop.Var("n")), dtypes.float32)) * loop.Load("e1", (loop.Var("n"),), dtypes.float32) + 0.25
-        made.append(Case("matmul", shapes, (rows, n), attrs, port if i % 2 else None, ((rows, n), (n,)) if i % 2 else (), m))
-    for sa, sb in [((2, 3, 9, 8), (2, 3, 8, 17)), ((2, 3, 9, 8), (8, 17)), ((9, 8), (4, 8, 32)), ((2, 1, 9, 8), (1, 5, 8, 16)),
-                   ((3, 9, 8), (2, 1, 8, 5)), ((2, 70, 8, 3), (3, 64))]:  # fmt: skip
+        epilogue = port((loop.Var("m"), loop.Var("n"))) if i % 2 else None
+        made.append(Case("matmul", shapes, (rows, n), attrs, epilogue, ((rows, n), (n,)) if i % 2 else (), m))
+    for sa, sb in [
+        ((2, 3, 9, 8), (2, 3, 8, 17)),
+        ((2, 3, 9, 8), (8, 17)),
+        ((9, 8), (4, 8, 32)),
+        ((2, 1, 9, 8), (1, 5, 8, 16)),
+        ((3, 9, 8), (2, 1, 8, 5)),
+        ((2, 70, 8, 3), (3, 64)),
+    ]:
         result = (*np.broadcast_shapes(sa[:-2], sb[:-2]), sa[-2], sb[-1])
         index = tuple(loop.Var(f"_{j}") for j in range(len(result) - 3, -1, -1))
-        port = (ACC + loop.Load("e0", (*index, loop.Var("m"), loop.Var("n")), dtypes.float32)) * loop.Load("e1", (loop.Var("n"),), dtypes.float32) + 0.25
-        made.append(Case("matmul", (sa, sb), result, {"transpose_a": False, "transpose_b": False}, port, (result, (result[-1],)), m))
+        made.append(
+            Case(
+                "matmul",
+                (sa, sb),
+                result,
+                {"transpose_a": False, "transpose_b": False},
+                port((*index, loop.Var("m"), loop.Var("n"))),
+                (result, (result[-1],)),
+                m,
+            )
+        )
     return made

@@ -1,4 +1,4 @@
-"""Compiles kernels by themselves: a small printer, one C file for many sites, and an oracle in plain C loops.
+"""Compiles kernels by themselves: one C file for many sites, and an oracle in plain C loops.
 
 The oracle states each op's order (design §5) once, with run-time sizes and scalar fma, and knows nothing of tiles.
 """
@@ -16,65 +16,19 @@ from typing import Any
 
 import numpy as np
 
-import shohin.kernels  # noqa: F401
+import shohin.kernels  # noqa: F401 (registers them)
+from shohin.compiler import ctext
+from shohin.compiler.cprint import CPrinter
+from shohin.compiler.ctext import Need
 from shohin.compiler.kernel import Kernel, Machine, Site, claim
 from shohin.core import dtypes, loop
 from shohin.core.nest import Buffer, KernelCall, Port
 
-FLAGS = "-shared -fPIC -nostdlib -fno-math-errno -fno-trapping-math -ffp-contract=off -Wall -Werror=implicit-function-declaration".split()
+FLAGS = "-shared -fPIC -nostdlib -fno-math-errno -fno-trapping-math -ffp-contract=off -Wall".split()
 MACHINES = {
     "v4": Machine(level="v4", vector_bytes=64, features=frozenset(), threads=2),
     "v3": Machine(level="v3", vector_bytes=32, features=frozenset(), threads=2),
 }
-
-
-class SmallPrinter:
-    """Enough of a Printer for ports of sums, products and loads; ``bases`` are buffer names to places in ``b``."""
-
-    def __init__(self, buffers: Sequence[Buffer]) -> None:
-        self.buffers = {x.name: (i, x) for i, x in enumerate(buffers)}
-
-    def pointer(self, buffer: str) -> str:
-        return f"((float *)b[{self.buffers[buffer][0]}])"
-
-    def vector(self, dtype: Any, width: int) -> str:
-        return f"shohin_v{width}"
-
-    def scalar(self, expr: loop.Expr, names: Mapping[str, str], merged: Any = None) -> str:
-        return self._print(expr, self._names(names, merged), "", 1)
-
-    def lanes(self, expr: loop.Expr, names: Mapping[str, str], lane: str, width: int, merged: Any = None) -> str:
-        return self._print(expr, self._names(names, merged), lane, width)
-
-    def _names(self, names: Mapping[str, str], merged: Any) -> dict[str, str]:
-        known = dict(names)
-        for text, axes in (merged or {}).items():
-            below = 1
-            for axis, extent in reversed(axes):
-                known[axis] = f"(({text}) / {below} % {extent})"
-                below *= extent
-        return known
-
-    def _print(self, e: loop.Expr, names: Mapping[str, str], lane: str, width: int) -> str:
-        spread = lambda text: text if width == 1 else f"SHOHIN_SPLAT{width}({text})"  # noqa: E731
-        match e:
-            case loop.Name(name, _):
-                return names[name]
-            case loop.Const(value, _):
-                return spread(f"{value}f")
-            case loop.Bin(("add" | "mul") as op, a, b):
-                x, y = (self._print(v, names, lane, width) for v in (a, b))
-                return f"({x} {'+' if op == 'add' else '*'} {y})"
-            case loop.Load(buffer, index, _, _, _):
-                flat = "0"
-                for i, n in zip(index, self.buffers[buffer][1].shape):
-                    assert isinstance(i, loop.Var)
-                    flat = f"({flat} * {n} + {names[i.name]})"
-                at = f"{self.pointer(buffer)} + {flat}"
-                moves = any(isinstance(i, loop.Var) and i.name == lane for i in index)
-                return f"*({at})" if width == 1 else f"*(const shohin_u{width} *)({at})" if moves else spread(f"*({at})")
-            case _:
-                raise NotImplementedError(type(e))
 
 
 @dataclass
@@ -101,11 +55,19 @@ class Case:
         kernel = claim(self.op, self.site)
         assert kernel is not None, f"nothing claims {self.op} {self.shapes} {dict(self.attrs)}"
         self.kernel = kernel
-        self.buffers = (*operands, result, *(Buffer(f"e{i}", s, dtypes.float32, "input") for i, s in enumerate(self.extra)))
+        self.buffers = (
+            *operands,
+            result,
+            *(Buffer(f"e{i}", s, dtypes.float32, "input") for i, s in enumerate(self.extra)),
+        )
 
-    def text(self, name: str) -> str:
-        printer = SmallPrinter(self.buffers)
-        return "\n".join(p.emit(self.site, printer, f"{name}_{i}") for i, p in enumerate(self.kernel.phases))
+    def text(self, name: str, needs: dict[Need, None]) -> str:
+        """C of all phases, ``<name>_<phase>``; adds to the helpers needed."""
+        printer = CPrinter({x.name: x for x in self.buffers})
+        printer.slots = {x.name: i for i, x in enumerate(self.buffers)}
+        text = "\n".join(p.emit(self.site, printer, f"{name}_{i}") for i, p in enumerate(self.kernel.phases))
+        needs.update(printer.needs)
+        return text
 
 
 def build(source: str, out: Path, mcpu: str) -> ctypes.CDLL:
@@ -129,22 +91,34 @@ class Compiled:
     @staticmethod
     def text(cases: Sequence[Case]) -> str:
         """``run<case>_<phase>`` is one piece, ``all<case>`` all phases in order."""
-        parts = []
+        parts: list[str] = []
+        needs: dict[Need, None] = {}
         for i, case in enumerate(cases):
-            parts.append(case.text(f"k{i}"))
+            parts.append(case.text(f"k{i}", needs))
             steps = ""
             for j, phase in enumerate(case.kernel.phases):
-                parts.append(f"void run{i}_{j}(void *const *b, char *sh, char *sc, long c, long n) {{ k{i}_{j}(b, sh, sc, c, n); }}")
+                parts.append(
+                    f"void run{i}_{j}(void *const *b, char *sh, char *sc, long c, long n) "
+                    f"{{ k{i}_{j}(b, sh, sc, c, n); }}"
+                )
                 n = phase.chunks(case.site)
                 steps += f" for (long c = 0; c < {n}; c++) k{i}_{j}(b, sh, sc, c, {n});"
             parts.append(f"void all{i}(void *const *b, char *sh, char *sc) {{{steps} }}")
-        return "\n".join(parts) + "\n"
+        return "\n".join([ctext.HEADER + ctext.render(needs), *parts, ""])
 
-    def prepare(self, i: int, arrays: Sequence[np.ndarray], result: np.ndarray, order: Callable[[int], Sequence[int]] | None = None) -> Callable[[], None]:
+    def prepare(
+        self,
+        i: int,
+        arrays: Sequence[np.ndarray],
+        result: np.ndarray,
+        order: Callable[[int], Sequence[int]] | None = None,
+    ) -> Callable[[], None]:
         case = self.cases[i]
         everything = [*arrays[: len(case.shapes)], result, *arrays[len(case.shapes) :]]
         b = (ctypes.c_void_p * len(everything))(*[a.ctypes.data for a in everything])
-        shared, scratch = (aligned([n // 4 + 1], np.nan) for n in (case.kernel.shared(case.site), case.kernel.workspace(case.site)))
+        shared, scratch = (
+            aligned([n // 4 + 1], np.nan) for n in (case.kernel.shared(case.site), case.kernel.workspace(case.site))
+        )
         steps = []
         for j, phase in enumerate(case.kernel.phases):
             f = getattr(self.library, f"run{i}_{j}")
@@ -168,27 +142,31 @@ ORACLE = r"""
 typedef struct { long n, h, w, c, p, q, o, kh, kw, g, sh, sw, pt, pl, dh, dw; } D;  // x (n h w c), y (n p q o)
 void oracle_conv2d(const D *d, const float *x, const float *w, float *y) {
   const long I = d->c / d->g, O = d->o / d->g;
-  for (long n = 0; n < d->n; n++) for (long p = 0; p < d->p; p++) for (long q = 0; q < d->q; q++) for (long o = 0; o < d->o; o++) {
+  for (long n = 0; n < d->n; n++) for (long p = 0; p < d->p; p++) for (long q = 0; q < d->q; q++)
+  for (long o = 0; o < d->o; o++) {
     float acc = 0;
     for (long a = 0; a < d->kh; a++) for (long b = 0; b < d->kw; b++) {
       const long r = p * d->sh + a * d->dh - d->pt, s = q * d->sw + b * d->dw - d->pl;
       if (r < 0 || r >= d->h || s < 0 || s >= d->w) continue;
       for (long i = 0; i < I; i++)
-        acc = __builtin_fmaf(x[((n * d->h + r) * d->w + s) * d->c + o / O * I + i], w[((o * d->kh + a) * d->kw + b) * I + i], acc);
+        acc = __builtin_fmaf(x[((n * d->h + r) * d->w + s) * d->c + o / O * I + i],
+                             w[((o * d->kh + a) * d->kw + b) * I + i], acc);
     }
     y[((n * d->p + p) * d->q + q) * d->o + o] = acc;
   }
 }
 void oracle_conv2d_dx(const D *d, const float *g, const float *w, float *x) {
   const long I = d->c / d->g, O = d->o / d->g;
-  for (long n = 0; n < d->n; n++) for (long r = 0; r < d->h; r++) for (long s = 0; s < d->w; s++) for (long c = 0; c < d->c; c++) {
+  for (long n = 0; n < d->n; n++) for (long r = 0; r < d->h; r++) for (long s = 0; s < d->w; s++)
+  for (long c = 0; c < d->c; c++) {
     float acc = 0;
     for (long a = 0; a < d->kh; a++) for (long b = 0; b < d->kw; b++) {
       const long p = r + d->pt - a * d->dh, q = s + d->pl - b * d->dw;
       if (p < 0 || q < 0 || p % d->sh || q % d->sw || p / d->sh >= d->p || q / d->sw >= d->q) continue;
       for (long o = 0; o < O; o++) {
         const long k = c / I * O + o;
-        acc = __builtin_fmaf(g[((n * d->p + p / d->sh) * d->q + q / d->sw) * d->o + k], w[((k * d->kh + a) * d->kw + b) * I + c % I], acc);
+        acc = __builtin_fmaf(g[((n * d->p + p / d->sh) * d->q + q / d->sw) * d->o + k],
+                             w[((k * d->kh + a) * d->kw + b) * I + c % I], acc);
       }
     }
     x[((n * d->h + r) * d->w + s) * d->c + c] = acc;
@@ -196,7 +174,8 @@ void oracle_conv2d_dx(const D *d, const float *g, const float *w, float *x) {
 }
 void oracle_conv2d_dw(const D *d, const float *x, const float *g, float *w) {
   const long I = d->c / d->g, O = d->o / d->g, rows = d->n * d->p * d->q, size = (rows + 7) / 8;
-  for (long o = 0; o < d->o; o++) for (long a = 0; a < d->kh; a++) for (long b = 0; b < d->kw; b++) for (long i = 0; i < I; i++) {
+  for (long o = 0; o < d->o; o++) for (long a = 0; a < d->kh; a++) for (long b = 0; b < d->kw; b++)
+  for (long i = 0; i < I; i++) {
     float all = 0;
     for (long c = 0; c < 8; c++) {
       float chunk = 0;
@@ -215,7 +194,8 @@ void oracle_conv2d_dw(const D *d, const float *x, const float *g, float *w) {
     w[((o * d->kh + a) * d->kw + b) * I + i] = all;
   }
 }
-void oracle_matmul(long m, long n, long k, long am, long ak, long bk, long bn, const float *a, const float *b, float *y) {
+void oracle_matmul(long m, long n, long k, long am, long ak, long bk, long bn,
+                   const float *a, const float *b, float *y) {
   for (long i = 0; i < m; i++) for (long j = 0; j < n; j++) {
     float acc = 0;
     for (long t = 0; t < k; t++) acc = __builtin_fmaf(a[i * am + t * ak], b[t * bk + j * bn], acc);
@@ -244,11 +224,28 @@ def seconds(run: Callable[[], None], at_least: float = 0.05) -> float:
     return best
 
 
-def conv_case(op: str, n: int, h: int, w: int, c: int, o: int, kernel: tuple[int, int], stride: tuple[int, int] = (1, 1),
-              padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0)), dilation: tuple[int, int] = (1, 1),
-              groups: int = 1, **more: Any) -> Case:  # fmt: skip
+def conv_case(
+    op: str,
+    n: int,
+    h: int,
+    w: int,
+    c: int,
+    o: int,
+    kernel: tuple[int, int],
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0)),
+    dilation: tuple[int, int] = (1, 1),
+    groups: int = 1,
+    **more: Any,
+) -> Case:
     """A case of conv2d, conv2d_dx or conv2d_dw on input (n, h, w, c)."""
-    (kh, kw), (p, q) = kernel, ((d + sum(pad) - (k - 1) * e - 1) // s + 1 for d, pad, k, e, s in zip((h, w), padding, kernel, dilation, stride))
+    (kh, kw), (p, q) = (
+        kernel,
+        (
+            (d + sum(pad) - (k - 1) * e - 1) // s + 1
+            for d, pad, k, e, s in zip((h, w), padding, kernel, dilation, stride)
+        ),
+    )
     x, y, weights = (n, h, w, c), (n, p, q, o), (o, kh, kw, c // groups)
     shapes, result = {"conv2d": ((x, weights), y), "conv2d_dx": ((y, weights), x), "conv2d_dw": ((x, y), weights)}[op]
     attrs = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
@@ -261,18 +258,26 @@ def oracle(library: ctypes.CDLL, case: Case, arrays: Sequence[np.ndarray]) -> np
     at = [a.ctypes.data_as(ctypes.c_void_p) for a in (*arrays[:2], y)]
     if case.op == "matmul":
         ta, tb = case.attrs["transpose_a"], case.attrs["transpose_b"]
-        (sa, sb), (m, n) = case.shapes, case.result[-2:]
+        sa, (m, n) = case.shapes[0], case.result[-2:]
         k = sa[-2] if ta else sa[-1]
-        a, b = (np.ascontiguousarray(np.broadcast_to(v, (*case.result[:-2], *v.shape[-2:]))).reshape(-1, *v.shape[-2:]) for v in arrays[:2])
+        a, b = (
+            np.ascontiguousarray(np.broadcast_to(v, (*case.result[:-2], *v.shape[-2:]))).reshape(-1, *v.shape[-2:])
+            for v in arrays[:2]
+        )
         out = y.reshape(-1, m, n)
         strides = (1, m) if ta else (k, 1), (1, k) if tb else (n, 1)
         for u, v, r in zip(a, b, out):
-            library.oracle_matmul(*map(ctypes.c_long, (m, n, k, *strides[0], *strides[1])), *(ctypes.c_void_p(z.ctypes.data) for z in (u, v, r)))
+            library.oracle_matmul(
+                *map(ctypes.c_long, (m, n, k, *strides[0], *strides[1])),
+                *(ctypes.c_void_p(z.ctypes.data) for z in (u, v, r)),
+            )
         return y
     shapes = (*case.shapes, case.result)
     x, w, o = {"conv2d": (0, 1, 2), "conv2d_dx": (2, 1, 0), "conv2d_dw": (0, 2, 1)}[case.op]
     (n, h, wd, c), (_, kh, kw, _), (_, p, q, k) = shapes[x], shapes[w], shapes[o]
     a = case.attrs
-    d = (ctypes.c_long * 16)(n, h, wd, c, p, q, k, kh, kw, a["groups"], *a["stride"], a["padding"][0][0], a["padding"][1][0], *a["dilation"])
+    d = (ctypes.c_long * 16)(
+        n, h, wd, c, p, q, k, kh, kw, a["groups"], *a["stride"], a["padding"][0][0], a["padding"][1][0], *a["dilation"]
+    )
     getattr(library, f"oracle_{case.op}")(d, *at)
     return y

@@ -1,0 +1,223 @@
+"""The definitions of ``twin.md`` as NumPy: every operation float32, in the order written, each rounded.
+
+These functions *are* the quantized network: ``freeze`` computes its constants with them, the reference and C read what
+they gave. Source: ``docs/quantization.md`` (Q1, Q2, Q3, Q5, Q7, Q8); grids as Jacob et al. 2018 (arXiv:1712.05877).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from shohin.core.errors import QuantizationError
+from shohin.ops.quant import clip
+
+Array = np.ndarray[Any, Any]
+f32 = np.float32
+LEAST, MOST = f32(2.0**-40), f32(2.0**40)
+EXACT_FLOAT, EXACT_INT = 2**24, 2**31
+LIMIT_BIAS = f32(2.0**60)
+
+
+def rhe(v: Any) -> Any:
+    """Round half to even."""
+    return np.rint(v)
+
+
+# -------------------------------------------------------------------------------------------------- Q1, grids
+
+
+@dataclass(frozen=True)
+class Grid:
+    """int8 with q = x / s + z."""
+
+    s: Any
+    z: int
+
+
+def grid(mn: Any, mx: Any, place: str = "") -> Grid:
+    """Q1: the grid of values in [mn, mx], zero included."""
+    if not (np.isfinite(mn) and np.isfinite(mx)):
+        raise QuantizationError(
+            f"{place or 'a value'} is not finite at calibration (min {mn}, max {mx}); look for NaN or inf in the "
+            "calibration set or the weights"
+        )
+    with np.errstate(over="ignore"):
+        mn, mx = min(f32(mn), f32(0)), max(f32(mx), f32(0))
+        s = f32(clip(f32((mx - mn) / f32(255)), LEAST, MOST))
+        z = int(clip(rhe(f32(-128) - f32(mn / s)), f32(-128), f32(127)))
+    return Grid(s, z)
+
+
+def quantize(x: Any, g: Grid) -> Array:
+    """Q1, the host's side of an int8 input: a division; NaN gives -128, inf saturates."""
+    with np.errstate(all="ignore"):
+        v = clip(np.asarray(x, f32) / g.s, f32(-128 - g.z), f32(127 - g.z))
+    return (rhe(v).astype(np.int32) + g.z).astype(np.int8)
+
+
+def dequantize(q: Any, g: Grid) -> Array:
+    """Q7, float output: ``float32(q - z) * s``."""
+    return (np.asarray(q, np.int32) - g.z).astype(f32) * g.s
+
+
+# ------------------------------------------------------------------------------- Q2, constants of a contraction
+
+
+@dataclass(frozen=True)
+class Constants:
+    """Of one contraction: ``q_w`` as w, the others one an output channel; ``widened``: s_w grew to hold the bias."""
+
+    q_w: Array
+    q_b: Array
+    M: Array
+    s_w: Array
+    k: Array
+    widened: Array
+
+
+def gain(k: Any) -> Array:
+    """|k| clipped to [2^-40, 2^40], sign kept, zero positive."""
+    k = np.asarray(k, f32)
+    return np.where(k < 0, -clip(-k, LEAST, MOST), clip(k, LEAST, MOST)).astype(f32)
+
+
+def multiplier(M: Any) -> Array:
+    """``|M| > 2^10 -> +-2^10``, ``|M| < 2^-40 -> 0``: no output changes; no inf, NaN or subnormal is left."""
+    M = np.asarray(M, f32)
+    return np.where(np.abs(M) < LEAST, f32(0), clip(M, f32(-1024), f32(1024))).astype(f32)
+
+
+def fold(b: Any, norm: Sequence[Any] | None, channels: int) -> tuple[Array, Array]:
+    """(k, b_eff); ``norm`` is (gamma, beta, mean, var, eps) or None, b may be None."""
+    bias = np.zeros(channels, f32) if b is None else np.asarray(b, f32)
+    if norm is None:
+        return np.ones(channels, f32), bias
+    gamma, beta, mean, var, eps = (np.asarray(v, f32) for v in norm)
+    with np.errstate(all="ignore"):
+        k = gain(gamma / np.sqrt(var + eps)) * np.ones(channels, f32)
+        return k, ((bias - mean) * k + beta).astype(f32)
+
+
+def contraction(w: Any, b: Any, norm: Sequence[Any] | None, s_x: Any, s_y: Any, place: str = "") -> Constants:
+    """Q2. w (out, ...), b (out,) or None. An error where it cannot hold: it names the place and the channel."""
+    w = np.asarray(w, f32)
+    out = w.shape[0]
+    rows = w.reshape(out, -1)
+    s_x, s_y = f32(s_x), f32(s_y)
+    k, b_eff = fold(b, norm, out)
+    with np.errstate(all="ignore"):
+        top = np.abs(rows).max(1, initial=0) / f32(127)
+        finite = np.isfinite(rows).all(1) & np.isfinite(b_eff) & np.isfinite(k)
+        _refuse(~finite, place, "weights, bias or batch-norm values are not finite")
+        _refuse(np.abs(b_eff) >= LIMIT_BIAS, place, "the bias is 2^60 or more")
+        _refuse(top > MOST, place, "the weights are above 127 * 2^40")
+        need = np.abs(b_eff) / ((s_x * np.abs(k)) * f32(2.0**22))
+        s_w = np.maximum(np.maximum(top, need), LEAST)
+        wide = s_w.reshape(-1, *(1,) * (w.ndim - 1))
+        q_w = rhe(clip(w / wide, f32(-127), f32(127))).astype(np.int8)
+        t = (s_x * s_w) * k
+        M = multiplier(t / s_y)
+        q_b = rhe(b_eff / t).astype(np.int32)
+    return Constants(q_w, q_b, M, s_w, k, need > np.maximum(top, LEAST))
+
+
+def _refuse(bad: Array, place: str, what: str) -> None:
+    if bad.any():
+        raise QuantizationError(f"{place}: {what} (output channel {int(np.argmax(bad))})")
+
+
+# ---------------------------------------------------------------------------------------------- Q3, requantization
+
+
+def requant(acc: Any, M: Any, z: int, lo: int = -128, hi: int = 127) -> Array:
+    """Q3: ``int(rhe(clip(float32(acc) * M, lo - z, hi - z))) + z``."""
+    value = clip(np.asarray(acc).astype(f32) * np.asarray(M, f32), f32(lo - z), f32(hi - z))
+    return rhe(value).astype(np.int32) + z
+
+
+def bounds(clamp: tuple[float, float] | None, g: Grid) -> tuple[int, int]:
+    """lo, hi of a clamp-like activation [a, b] on the grid; relu gives (z, 127)."""
+    if clamp is None:
+        return -128, 127
+
+    def at(v: float) -> int:
+        return g.z + int(rhe(clip(f32(v) / g.s, f32(-128 - g.z), f32(127 - g.z))))
+
+    with np.errstate(all="ignore"):
+        return at(clamp[0]), at(clamp[1])
+
+
+# ------------------------------------------------------------------------------------------------- Q5, range proof
+
+
+def reach(q_w: Array, q_b: Array, low: int, high: int) -> tuple[Array, Array]:
+    """(P, N) an output channel, for q - z in [low, high]: every partial sum, in any order, lies in [-N, P]."""
+    rows = q_w.reshape(q_w.shape[0], -1).astype(np.int64)
+    a, b, bias = rows * low, rows * high, q_b.astype(np.int64)
+    P = np.maximum(np.maximum(a, b), 0).sum(1) + np.maximum(bias, 0)
+    N = np.maximum(np.maximum(-a, -b), 0).sum(1) + np.maximum(-bias, 0)
+    return P, N
+
+
+def prove(q_w: Array, q_b: Array, low: int, high: int, place: str) -> int:
+    """Q5: the largest of P and N, or an error when an int32 could not hold the sums."""
+    P, N = reach(q_w, q_b, low, high)
+    most = np.maximum(P, N)
+    if int(most.max(initial=0)) >= EXACT_INT:
+        k = int(most.argmax())
+        raise QuantizationError(
+            f"{place}: sums of output channel {k} may reach {int(most[k])}, an int32 holds 2^31 - 1; "
+            f"{q_w[0].size} products are too many: split the layer or prune it"
+        )
+    return int(most.max(initial=0))
+
+
+# --------------------------------------------------------------------------------------------------- Q7, the others
+
+
+def add_constants(scales: Sequence[Any], signs: Sequence[int], s_y: Any) -> tuple[Array, Array]:
+    """(m, M) of a sum of 2 to 4 values: ``m_i = rhe((s_i / s_max) * 2^14)``, negative for a subtrahend."""
+    s = np.asarray(scales, f32)
+    most = s.max()
+    m = rhe((s / most) * f32(2.0**14)).astype(np.int32) * np.asarray(signs, np.int32)
+    with np.errstate(all="ignore"):
+        return m, multiplier((most * f32(2.0**-14)) / f32(s_y))
+
+
+def mul_multiplier(s_a: Any, s_b: Any, s_y: Any) -> Array:
+    """Q7, product: ``M = (s_a * s_b) / s_y``."""
+    with np.errstate(all="ignore"):
+        return multiplier((f32(s_a) * f32(s_b)) / f32(s_y))
+
+
+def pool_multiplier(s_x: Any, s_y: Any, n: Any) -> Array:
+    """Q7, average pool: ``M_n = s_x / (s_y * float32(n))`` for every divisor in ``n``."""
+    with np.errstate(all="ignore"):
+        return multiplier(f32(s_x) / (f32(s_y) * np.asarray(n, f32)))
+
+
+def concat_multiplier(s_i: Any, s_y: Any) -> Array:
+    """Q7, concat: ``M_i = s_i / s_y``; an equal grid gives 1."""
+    with np.errstate(all="ignore"):
+        return multiplier(f32(s_i) / f32(s_y))
+
+
+# --------------------------------------------------------------------------------------------------------- Q8, tables
+
+
+def table(f: Callable[[Array], Array], x: Grid, y: Grid) -> Array:
+    """Q8: 256 int8, for q = -128 ... 127, all in float64 from the float32 scales."""
+    q = np.arange(-128, 128)
+    with np.errstate(all="ignore"):
+        value = np.asarray(f(np.float64(x.s) * (q - x.z)), np.float64)
+        value = clip(value / np.float64(y.s), np.float64(-128 - y.z), np.float64(127 - y.z))
+    return (rhe(value).astype(np.int32) + y.z).astype(np.int8)
+
+
+def by_code(values: Array) -> Array:
+    """A table for q = -128 ... 127 in the order of ``(uint8) q``, as it is stored (it vectorizes)."""
+    return np.roll(values, 128)

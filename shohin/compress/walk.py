@@ -1,0 +1,236 @@
+"""From a network to quantized steps: trace in evaluation mode, then walk the graph, where consumers are known.
+
+A contraction absorbs the bias, batch norm and clamp-like activation that follow as its sole consumers; everything else
+closes the region (design, section 6). Which rule an op follows is said by its record (``Op.quant``); ``RULES`` holds the
+rules by name, ``regions.py`` what they build.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from shohin.compress.parameters import Parameters, inline
+from shohin.compress.steps import Clamp, Entry, Float, Program, Step, Value
+from shohin.core import dtypes, interp, trees
+from shohin.core.errors import QuantizationError
+from shohin.core.graph import Graph, Node, Var
+from shohin.core.module import Module, _paths, mode
+from shohin.core.op import Aval, Quant
+from shohin.core.tensor import Tensor, as_tensor
+from shohin.core.trace import prune, stage
+from shohin.ops.composite import COMPOSITES
+
+NORM = "batch_norm"
+RULES: dict[str, Callable[[Walk, Node], None]] = {}
+"""``Quant.rule`` (or ``Quant.kind``) -> what makes steps of a node; filled by ``regions``."""
+
+
+def rule(name: str) -> Callable[[Any], Any]:
+    def put(function: Any) -> Any:
+        RULES[name] = function
+        return function
+
+    return put
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """As if no module were being called: places start at the network itself."""
+    token = _paths.set(None)
+    try:
+        with interp.at(""):
+            yield
+    finally:
+        _paths.reset(token)
+
+
+def walk(net: Module, avals: Sequence[Aval], stays_float: Callable[[str], bool]) -> tuple[Program, trees.Spec]:
+    """The steps of ``net`` on inputs of ``avals``, and the structure of what it returns."""
+    found: list[trees.Spec] = []
+
+    def flat(*inputs: Tensor) -> list[Tensor]:
+        leaves, spec = trees.flatten(net(*inputs))
+        found.append(spec)
+        return [as_tensor(v) for v in leaves]
+
+    with alone(), mode(net, training=False):
+        staged = stage(flat, avals, [f"x{i}" for i in range(len(avals))])
+    if staged.writes:
+        raise QuantizationError(f"the network writes {staged.writes[0]} in evaluation mode; a quantized one has no state")
+    graph, n = staged.graph, len(avals)
+    consts = list(graph.consts)
+    for tensor, var in zip(staged.tensors, graph.inputs[n:], strict=False):
+        consts.append((var, tensor.concrete()))
+    cell_vars = graph.inputs[n + len(staged.tensors) :]
+    cells = dict(zip(cell_vars, staged.cells, strict=True))
+    whole = Graph((*graph.inputs[:n], *cell_vars), ("x",) * (n + len(cells)), tuple(consts), graph.nodes, graph.outputs)
+    whole = prune(inline(whole, lambda node: node.attrs["name"] == NORM))
+    w = Walk(whole, n, Parameters(whole, whole.inputs[:n], cells), stays_float)
+    return w.program(), found[0]
+
+
+class Walk:
+    """The state of one walk over a graph whose first ``n`` inputs are activations."""
+
+    def __init__(self, graph: Graph, n: int, parameters: Parameters, stays_float: Callable[[str], bool]) -> None:
+        self.graph, self.parameters, self.stays_float = graph, parameters, stays_float
+        self.users = graph.users()
+        self.outputs = list(graph.outputs)
+        self.taken: set[int] = set()
+        self.values: list[Value] = []
+        self.steps: list[Step] = []
+        self.ids: dict[Var, int] = {}
+        self.entered: dict[Var, int] = {}
+        self.producer: dict[Var, str] = {}
+        self.observed: dict[str, Var] = {}
+        self.fixed: dict[str, tuple[float, int]] = {}
+        self.cleared: list[str] = []
+        self.inputs = list(graph.inputs[:n])
+        for k, v in enumerate(self.inputs):
+            self.ids[v] = self.new(v, None)
+            self.producer[v] = "input" if n == 1 else f"input{k}"
+
+    # -- what rules ask
+    def refuse(self, node: Node, reason: str) -> QuantizationError:
+        name = node.attrs.get("name", node.op.name)
+        return QuantizationError(
+            f"{node.place}: {name} cannot be quantized: {reason}. Write ({node.place.rpartition('/')[0]!r}, None) in "
+            "the plan to leave the place in float32, or replace the op"
+        )
+
+    def active(self, var: Var) -> bool:
+        return var in self.parameters.active
+
+    def sole(self, var: Var) -> Node | None:
+        """The one node that reads ``var`` once, if it belongs to a quantized place."""
+        users = self.users.get(var, [])
+        if len(users) != 1 or var in self.outputs or users[0].operands.count(var) != 1:
+            return None
+        return None if self.stays_float(module_of(users[0].place)) else users[0]
+
+    def new(self, var: Var, grid: str | None) -> int:
+        self.values.append(Value(var.shape, grid))
+        return len(self.values) - 1
+
+    def value(self, var: Var) -> int:
+        """The number of a value on its grid; a float comes onto one here."""
+        k = self.ids[var]
+        if self.values[k].grid is not None:
+            return k
+        if var not in self.entered:
+            place = self.producer[var]
+            self.entered[var] = self.new(var, place)
+            self.observed[place] = var
+            self.steps.append(Entry(place, (k,), self.entered[var], ()))
+        return self.entered[var]
+
+    def result(self, node: Node, last: Var, fixed: tuple[float, int] | None = None) -> int:
+        """A new value on a grid of its own, whose range is that of ``last``."""
+        self.observed[node.place] = last
+        if fixed is not None:
+            self.fixed[node.place] = fixed
+        self.ids[last] = self.new(last, node.place)
+        return self.ids[last]
+
+    def shared(self, node: Node, source: int) -> int:
+        var = node.results[0]
+        self.ids[var] = self.new(var, self.values[source].grid)
+        return self.ids[var]
+
+    def take(self, *nodes: Node) -> tuple[str, ...]:
+        self.taken.update(id(n) for n in nodes)
+        return tuple(n.place for n in nodes)
+
+    def clamp_of(self, node: Node) -> Clamp:
+        """The bounds of a clamp-like node of one activation, as its record says."""
+        bounds = quant_of(node).bounds
+        if bounds is None:
+            return None
+        constant = 0.0
+        for v in node.operands:
+            if not self.active(v):
+                data = self.parameters.constant(self.parameters.peel(v))
+                if data is None or data.size != 1:
+                    return None
+                constant = float(data.reshape(()))
+        if sum(map(self.active, node.operands)) != 1:
+            return None
+        a, b = (constant if isinstance(v, str) else v for v in bounds)
+        return a, b
+
+    def clamps(self, var: Var, before: Sequence[Node]) -> tuple[Var, Clamp, list[Node]]:
+        """Clamp-like activations that follow as sole consumers, as one: the last value, bounds, all nodes so far."""
+        clamp: Clamp = None
+        nodes = list(before)
+        while (node := self.sole(var)) is not None and (more := self.clamp_of(node)) is not None:
+            a, b = more
+            clamp = more if clamp is None else (min(max(clamp[0], a), b), min(max(clamp[1], a), b))
+            nodes.append(node)
+            var = node.results[0]
+        return var, clamp, nodes
+
+    # -- the walk
+    def program(self) -> Program:
+        for node in self.graph.nodes:
+            if id(node) in self.taken or not any(map(self.active, node.operands)):
+                continue
+            if self.stays_float(module_of(node.place)):
+                self.stay(node)
+            else:
+                self.dispatch(node)
+        outputs = tuple(self._output(v) for v in self.outputs)
+        params, cells = self.parameters.program()
+        return Program(
+            self.graph, params, cells, tuple(self.values), tuple(self.steps), tuple(self.ids[v] for v in self.inputs),
+            outputs, self.observed, self.fixed, tuple(self.cleared),
+        )  # fmt: skip
+
+    def _output(self, var: Var) -> int:
+        if not self.active(var):
+            raise QuantizationError("an output does not depend on the inputs; return it outside the network")
+        return self.ids[var]
+
+    def dispatch(self, node: Node) -> None:
+        quant = quant_of(node)
+        if quant.kind == "refuse" and node.op.kind != "elementwise":
+            raise self.refuse(node, quant.reason)
+        found = RULES.get("Q7 standalone" if node.op.kind == "call" else _name(node, quant, self))
+        if found is None:
+            raise self.refuse(node, quant.reason or f"{quant.rule or quant.kind} has no integer definition yet")
+        found(self, node)
+
+    def stay(self, node: Node) -> None:
+        """A place that the plan leaves in float32."""
+        if len(node.results) != 1:
+            raise self.refuse(node, "an op with several results cannot stay in float32 inside a quantized network")
+        operands = tuple(
+            ("value", self.ids[v]) if self.active(v) else ("param", self.parameters.number(v)) for v in node.operands
+        )
+        var = node.results[0]
+        self.ids[var] = self.new(var, None)
+        self.producer[var] = node.place
+        self.cleared.append(node.place)
+        inputs = tuple(k for kind, k in operands if kind == "value")
+        self.steps.append(Float(node.place, inputs, self.ids[var], (node.place,), node.op, node.attrs, operands))
+
+
+def _name(node: Node, quant: Quant, w: Walk) -> str:
+    """The rule of an op; one of several operands, all but one constant, is a function of one tensor: a table."""
+    if node.op.kind == "elementwise" and len(node.operands) > 1 and sum(map(w.active, node.operands)) == 1:
+        return "one operand"
+    return {"table": "table", "clamp": "clamp", "share": "share"}.get(quant.kind, quant.rule)
+
+
+def quant_of(node: Node) -> Quant:
+    return COMPOSITES[node.attrs["name"]].quant if node.op.kind == "call" else node.op.quant
+
+
+def module_of(place: str) -> str:
+    """The module path of a place: what plans match."""
+    return place.partition("/")[0]
+
+
+def is_float(var: Var) -> bool:
+    return var.dtype == dtypes.float32

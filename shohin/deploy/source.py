@@ -1,0 +1,131 @@
+"""A pure graph as the two C files of an artefact: ``network.h`` and ``network.c``.
+
+The body is the compiler's (``compiler.library``); here are its header, the boundary functions of twin.md Q1, and the
+self-check of Q11.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from shohin.compiler.execute import passes
+from shohin.compiler.kernel import Machine
+from shohin.compiler.library import GENERIC, emit_library
+from shohin.compiler.lowering import lower
+from shohin.core.errors import DeployError
+from shohin.core.graph import Graph
+from shohin.core.nest import KernelCall
+
+_ELEMENT = {np.dtype(np.int8): "int8_t", np.dtype(np.float32): "float"}
+_C_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """scale and zero point of an int8 boundary: the value of q is (q - zero) * scale."""
+
+    scale: float
+    zero: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    header: str
+    source: str
+    arena_bytes: int
+    kernels: tuple[tuple[str, str], ...]
+
+
+def write_c(graph: Graph, name: str, *, machine: Machine = GENERIC, grids: tuple[Grid, Grid] | None = None) -> Text:
+    """The C of a graph with one input and one output for a batch of one; ``grids`` for int8 boundaries.
+
+    Raises ``DeployError`` where the graph has other inputs, or the name is no C identifier.
+    """
+    if not _C_NAME.fullmatch(name):
+        raise DeployError(f"{name!r} is not a C identifier; pass another name=")
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        raise DeployError(f"{name}: an artefact has one input and one output, this network has {len(graph.inputs)} and {len(graph.outputs)}")
+    (x,), (y,) = graph.inputs, graph.outputs
+    if x.dtype not in _ELEMENT or y.dtype != x.dtype:
+        raise DeployError(f"{name}: the boundary is {x.aval} -> {y.aval}, expected int8 or float32 on both sides")
+    program = lower(passes.optimize(graph), machine)
+    body = emit_library(program, name, machine=machine)
+    found = re.search(rf"#define {name}_ARENA_BYTES (\d+)\n", body)
+    assert found
+    arena = int(found[1])
+    element = _ELEMENT[x.dtype]
+    sizes = (int(np.prod(x.shape)), int(np.prod(y.shape)))
+    prototypes = [f"int {name}_run(const {element} *in, {element} *out, void *arena);", f"int {name}_selfcheck(void);"]
+    if grids is not None:
+        prototypes += [f"void {name}_quantize(const float *in, int8_t *out);", f"void {name}_dequantize(const int8_t *in, float *out);"]
+    guard = f"SHOHIN_{name.upper()}_H"
+    header = f"""\
+/* {name}: {x.aval} -> {y.aval}. The arena must be aligned to 16 bytes; functions return 0 when all is well. */
+#ifndef {guard}
+#define {guard}
+#include <stdint.h>
+#define {name}_INPUT_SIZE {sizes[0]}
+#define {name}_OUTPUT_SIZE {sizes[1]}
+#define {name}_ARENA_SIZE {max(arena, 1)}
+#ifdef __cplusplus
+extern "C" {{
+#endif
+{chr(10).join(prototypes)}
+#ifdef __cplusplus
+}}
+#endif
+#endif
+"""
+    source = f'#include "network.h"\n{body}\n{SELFCHECK.replace("NAME", name)}'
+    if grids is not None:
+        source += _boundary(name, sizes, grids)
+    kernels = tuple((s.place, s.kernel if isinstance(s, KernelCall) else "loops") for s in program.steps)
+    return Text(header=header, source=source, arena_bytes=max(arena, 1), kernels=kernels)
+
+
+def _boundary(name: str, sizes: tuple[int, int], grids: tuple[Grid, Grid]) -> str:
+    (a, b) = grids
+    return f"""
+/* q = round_half_even(clip(x / s, -128 - z, 127 - z)) + z; NaN gives -128. The clip comes first, so that adding and
+   subtracting 1.5 * 2^23 rounds exactly. */
+void {name}_quantize(const float *in, int8_t *out) {{
+  for (long i = 0; i < {sizes[0]}; i++) {{
+    float v = in[i] / {_hex(a.scale)};
+    v = v > {float(-128 - a.zero)}f ? v : {float(-128 - a.zero)}f;
+    v = v < {float(127 - a.zero)}f ? v : {float(127 - a.zero)}f;
+    const float r = v + 12582912.0f;
+    out[i] = (int8_t)((int32_t)(r - 12582912.0f) + ({a.zero}));
+  }}
+}}
+
+void {name}_dequantize(const int8_t *in, float *out) {{
+  for (long i = 0; i < {sizes[1]}; i++) out[i] = (float)(in[i] - ({b.zero})) * {_hex(b.scale)};
+}}
+"""
+
+
+def _hex(value: float) -> str:
+    return f"{float(np.float32(value)).hex()}f"
+
+
+SELFCHECK = """
+#if (defined __FLT_EVAL_METHOD__ && __FLT_EVAL_METHOD__ != 0) || defined __FAST_MATH__
+#error "this network's integers need plain float arithmetic: build without -ffast-math and with FLT_EVAL_METHOD 0"
+#endif
+
+/* Is this build's arithmetic the one that the integers are defined by? 0, or the number of the test that fails. */
+int NAME_selfcheck(void) {
+  volatile float magic = 12582912.0f, a, b, c, r;
+  a = 0.5f; r = (a + magic) - magic; if (r != 0.0f) return 1;       /* ties to even */
+  a = 1.5f; r = (a + magic) - magic; if (r != 2.0f) return 2;
+  a = -2.5f; r = (a + magic) - magic; if (r != -2.0f) return 3;
+  a = 16777217.0f / 3.0f; b = 3.0f; r = 5.0f / b; if (r != 0x1.aaaaaap+0f) return 4; /* a true division */
+  a = 0x1.000002p+0f; b = 0x1.fffffcp-1f; c = -1.0f; r = a * b; r = r + c; if (r != 0.0f) return 5; /* no contraction */
+  a = 1.0f; b = 0x1p-24f; r = a + b; if (r != 1.0f) return 6;       /* round to nearest */
+  r = -a - b; if (r != -1.0f) return 7;
+  return 0;
+}
+"""
