@@ -26,8 +26,16 @@ import platformdirs
 
 from shohin.core.errors import BuildError
 
-FLAGS = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off",
-         "-fno-unroll-loops")  # fmt: skip
+FLAGS = (
+    "-O3",
+    "-std=gnu11",
+    "-shared",
+    "-fPIC",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-ffp-contract=off",
+    "-fno-unroll-loops",
+)
 WIDE = "-mprefer-vector-width=512"  # Intel's tunings would halve every vector
 ZIG = ("-nostdlib", "-fno-sanitize=undefined", "-Wno-pass-failed", "-g0")
 LEVELS = ("native", "x86_64_v3", "x86_64_v4", "generic")
@@ -174,8 +182,16 @@ def build_all(texts: Sequence[str], *, level: str = "native", extra: Sequence[st
 class StepRecord(ctypes.Structure):
     """``shohin_step`` of ``runtime/pool.h``."""
 
-    _fields_ = [("fn", ctypes.c_void_p), ("table", ctypes.c_long), ("shared", ctypes.c_long), ("scratch", ctypes.c_long),
-                ("stride", ctypes.c_long), ("chunks", ctypes.c_long), ("serial", ctypes.c_int), ("pad", ctypes.c_int)]  # fmt: skip
+    _fields_ = [
+        ("fn", ctypes.c_void_p),
+        ("table", ctypes.c_long),
+        ("shared", ctypes.c_long),
+        ("scratch", ctypes.c_long),
+        ("stride", ctypes.c_long),
+        ("chunks", ctypes.c_long),
+        ("serial", ctypes.c_int),
+        ("kind", ctypes.c_int),
+    ]
 
 
 @lru_cache(maxsize=1)

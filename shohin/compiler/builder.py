@@ -1,4 +1,4 @@
-"""The builder of one C function: loops, accumulators, stores. Its text holds no names of the program, so equal ones merge.
+"""The builder of one C function: loops, accumulators, stores. No names of the program in its text: equal ones merge.
 
     static void NAME(void *const *restrict b, char *shared, char *scratch, long chunk, long chunks)
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from shohin.compiler import ctext, mathlib
+from shohin.compiler import ctext, half
 from shohin.compiler.ctext import Need, ctype, kind_of, stored
 from shohin.compiler.flat import Flat, coefficient
 from shohin.compiler.names import Bound, Code
@@ -21,7 +21,7 @@ from shohin.compiler.shape import Fold, Shaped, Store
 from shohin.core import dtypes
 from shohin.core.dtypes import DType
 from shohin.core.loop import Bin, Expr, Fma, Name, Select, cast
-from shohin.core.nest import Buffer, Loop
+from shohin.core.nest import Buffer, Jump, Loop
 
 PLACEHOLDER = "@name@"
 Lines = list[str]
@@ -53,6 +53,7 @@ class Emitted:
     scratch: int
     shared: int
     work: float
+    jump: Jump | None = None
 
 
 def indent(lines: Iterable[str]) -> Lines:
@@ -76,7 +77,8 @@ class Builder:
     def function(self, lines: Lines) -> Function:
         written = {s.target.buffer for s in self.s.stores}
         head = [
-            f"static void {PLACEHOLDER}(void *const *restrict b, char *shared, char *scratch, long chunk, long chunks) {{"
+            f"static void {PLACEHOLDER}(void *const *restrict b, char *shared, char *scratch, long chunk, "
+            "long chunks) {"
         ]
         body = ["(void)b; (void)shared; (void)scratch; (void)chunk; (void)chunks;"]
         for name, slot in self.slots.items():
@@ -88,20 +90,30 @@ class Builder:
 
     # -------------------------------------------------------------------------------------- loops
 
-    def block(self, parent: Scope, head: str, names: Mapping[str, Bound], body: Callable[[Scope], Lines],
-              pre: Lines | None = None, width: int = 0, active: int = 0) -> Lines:  # fmt: skip
+    def block(
+        self,
+        parent: Scope,
+        head: str,
+        names: Mapping[str, Bound],
+        body: Callable[[Scope], Lines],
+        pre: Lines | None = None,
+        width: int = 0,
+        active: int = 0,
+    ) -> Lines:
         scope = parent.child(names, width, active, loop=True)
         inner = body(scope)
         return [head + " {", *indent([*(pre or []), *scope.lines, *inner]), "}"]
 
-    def loop(self, parent: Scope, v: Loop, body: Callable[[Scope], Lines], lo: str = "0", hi: str = "",
-             pragma: bool = False) -> Lines:  # fmt: skip
+    def loop(
+        self, parent: Scope, v: Loop, body: Callable[[Scope], Lines], lo: str = "0", hi: str = "", pragma: bool = False
+    ) -> Lines:
         head = f"for (long {v.name} = {lo}; {v.name} < {hi or v.extent}; ++{v.name})"
         lines = self.block(parent, head, {v.name: Bound(v.name, "index")}, body)
         return ["SH_INDEPENDENT", *lines] if pragma else lines
 
-    def spread(self, scope: Scope, items: list[tuple[str, int]], prefix: int, chunked: bool,
-               body: Callable[[Scope], Lines]) -> Lines:  # fmt: skip
+    def spread(
+        self, scope: Scope, items: list[tuple[str, int]], prefix: int, chunked: bool, body: Callable[[Scope], Lines]
+    ) -> Lines:
         """Loops over all ``items``; the first ``prefix`` are one flat range, of which this piece does a part."""
         if not chunked or not items:
             return self.inside(scope, items, body)
@@ -111,16 +123,21 @@ class Builder:
         head = [f"const long lo = {total} * chunk / chunks, hi = {total} * (chunk + 1) / chunks;"]
         if prefix == 1:
             name = items[0][0]
-            return head + self.block(scope, f"for (long {name} = lo; {name} < hi; ++{name})", {name: Bound(name, "index")},
-                                     lambda inner: self.inside(inner, items[1:], body))  # fmt: skip
+            return head + self.block(
+                scope,
+                f"for (long {name} = lo; {name} < hi; ++{name})",
+                {name: Bound(name, "index")},
+                lambda inner: self.inside(inner, items[1:], body),
+            )
         pre, step = [], total
         for i, (name, n) in enumerate(items[:prefix]):
             step //= n
             text = "p" if step == 1 else f"p / {step}"
             pre.append(f"const long {name} = {text if i == 0 else f'{text} % {n}'};")
         names = {name: Bound(name, "index") for name, _ in items[:prefix]}
-        return head + self.block(scope, "for (long p = lo; p < hi; ++p)", names,
-                                 lambda inner: self.inside(inner, items[prefix:], body), pre)  # fmt: skip
+        return head + self.block(
+            scope, "for (long p = lo; p < hi; ++p)", names, lambda inner: self.inside(inner, items[prefix:], body), pre
+        )
 
     def inside(self, scope: Scope, items: list[tuple[str, int]], body: Callable[[Scope], Lines]) -> Lines:
         if not items:
@@ -191,8 +208,11 @@ class Builder:
         kind = "vector" if vec else "scalar"
         names = self.state_names(left, vec) | {f"{n}_": Bound(x, kind) for n, x in right.items()}
         inner = scope.child(names)
-        updates = [f"{f.names[0]}{left} = {self.text(inner, merge[0], vec)};" for f, _, _, merge in self.folds
-                   if only in ("", f.names[0])]  # fmt: skip
+        updates = [
+            f"{f.names[0]}{left} = {self.text(inner, merge[0], vec)};"
+            for f, _, _, merge in self.folds
+            if only in ("", f.names[0])
+        ]
         return [*inner.lines, *updates]
 
     def store(self, scope: Scope, names: Mapping[str, Bound], vec: bool) -> Lines:
@@ -243,7 +263,8 @@ class Builder:
         where, _ = inner.address(target.const, target.terms)
         return [
             *lines,
-            f"SH_UNROLL for (int {l} = 0; {l} < {scope.active}; ++{l}) {{ {' '.join(inner.lines)} {pointer}[{where}] = {v}[{l}]; }}",
+            f"SH_UNROLL for (int {l} = 0; {l} < {scope.active}; ++{l}) "
+            f"{{ {' '.join(inner.lines)} {pointer}[{where}] = {v}[{l}]; }}",
         ]
 
 
@@ -265,7 +286,7 @@ def combine(combiner: str, a: Expr, b: Expr, t: DType) -> Expr:
 
 def _held(e: Expr, t: DType) -> Expr:
     """16-bit accumulators round at every step."""
-    return mathlib.hold(e, t) if t in ctext.HALF else e
+    return half.hold(e, t) if t in ctext.HALF else e
 
 
 def state(f: Fold) -> list[Expr]:

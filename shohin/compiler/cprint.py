@@ -61,8 +61,14 @@ class CPrinter:
         scope, e = self._scope(expr, names, merged, bound, width)
         return self._wrap(scope, scope.vector(e))
 
-    def _scope(self, expr: Expr, names: Mapping[str, str], merged: Merged | None,
-               bind: Callable[[str, str, bool], Bound], width: int) -> tuple[Scope, Expr]:  # fmt: skip
+    def _scope(
+        self,
+        expr: Expr,
+        names: Mapping[str, str],
+        merged: Merged | None,
+        bind: Callable[[str, str, bool], Bound],
+        width: int,
+    ) -> tuple[Scope, Expr]:
         expr = flatten(expr, self.buffers)
         ranges: dict[str, tuple[int, int]] = {}
         texts = {n: t if isinstance(t, Uniform) else paren(t) for n, t in names.items()}

@@ -287,10 +287,12 @@ def _vec_fn(name: str, kind: str, width: int) -> tuple[list[Need], str]:
             args = ("a", "b", "c") if name == "fma" else ("a",)
             fast = {"rint": "roundeven"}.get(name, name)
             decl = ", ".join(f"{t} {a}" for a in args)
+            each = ", ".join(a + "[i]" for a in args)
             return need, (
                 f"static inline {t} sh_{name}_{t}({decl}) {{\n"
-                f"#if defined(__clang__)\n    return __builtin_elementwise_{fast}({', '.join(args)});\n#else\n    {t} r;\n"
-                f"    for (int i = 0; i < {width}; ++i) r[i] = __builtin_{name}{f}({', '.join(a + '[i]' for a in args)});\n"
+                "#if defined(__clang__)\n"
+                f"    return __builtin_elementwise_{fast}({', '.join(args)});\n#else\n    {t} r;\n"
+                f"    for (int i = 0; i < {width}; ++i) r[i] = __builtin_{name}{f}({each});\n"
                 f"    return r;\n#endif\n}}"
             )
         case "part":

@@ -18,8 +18,9 @@ from shohin.compiler.shape import Shaped, shape
 from shohin.core.nest import Buffer, Loop, Nest
 
 
-def emit_nest(nest: Nest, buffers: Mapping[str, Buffer], options: Options = Options()) -> Emitted:
+def emit_nest(nest: Nest, buffers: Mapping[str, Buffer], options: Options | None = None) -> Emitted:
     """All phases of a nest; an empty nest has none."""
+    options = options or Options()
     s = shape(nest, buffers)
     if s.points == 0 or not s.stores:
         return Emitted(nest.place, (), 0, 0, 0)
@@ -58,13 +59,20 @@ def emit_map(s: Shaped, plan: Schedule, buffers: Mapping[str, Buffer]) -> Piece:
         lo, hi = "0", str(n)
         if chunked:
             blocks = -(-n // 64)
-            head = [f"const long lo = 64 * ({blocks} * chunk / chunks);",
-                    f"const long end = 64 * ({blocks} * (chunk + 1) / chunks), hi = end < {n} ? end : {n};"]  # fmt: skip
+            head = [
+                f"const long lo = 64 * ({blocks} * chunk / chunks);",
+                f"const long end = 64 * ({blocks} * (chunk + 1) / chunks), hi = end < {n} ? end : {n};",
+            ]
             lo, hi = "lo", "hi"
         lines = head + build.loop(build.root, inner, point, lo, hi, pragma=True)
     else:
-        lines = build.spread(build.root, outer, min(plan.prefix, len(outer)), chunked,
-                             lambda scope: build.loop(scope, inner, point, pragma=True))  # fmt: skip
+        lines = build.spread(
+            build.root,
+            outer,
+            min(plan.prefix, len(outer)),
+            chunked,
+            lambda scope: build.loop(scope, inner, point, pragma=True),
+        )
     return Piece(build.function(lines), plan.chunks)
 
 
@@ -76,8 +84,10 @@ def _tiled(
     items = [*outer, (u, -(-tile.extent // TILE)), (v, -(-inner.extent // TILE))]
 
     def body(scope: Scope) -> Lines:
-        ends = [f"const long {n}0 = {TILE} * {n}, {n}1 = {n}0 + {TILE} < {e} ? {n}0 + {TILE} : {e};"
-                for n, e in ((u, tile.extent), (v, inner.extent))]  # fmt: skip
+        ends = [
+            f"const long {n}0 = {TILE} * {n}, {n}1 = {n}0 + {TILE} < {e} ? {n}0 + {TILE} : {e};"
+            for n, e in ((u, tile.extent), (v, inner.extent))
+        ]
         loops = build.loop(
             scope, tile, lambda a: build.loop(a, inner, point, f"{v}0", f"{v}1", pragma=True), f"{u}0", f"{u}1"
         )

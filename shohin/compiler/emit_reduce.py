@@ -89,8 +89,13 @@ def emit_columns(s: Shaped, plan: Schedule, buffers: Mapping[str, Buffer]) -> Pi
         return lines
 
     items = [*outer, *tile.items]
-    lines = build.spread(build.root, items, min(plan.prefix, len(items)), plan.chunks > 1,
-                         lambda scope: _enter(build, scope, tile, point))  # fmt: skip
+    lines = build.spread(
+        build.root,
+        items,
+        min(plan.prefix, len(items)),
+        plan.chunks > 1,
+        lambda scope: _enter(build, scope, tile, point),
+    )
     return Piece(build.function(lines), plan.chunks)
 
 
@@ -134,17 +139,29 @@ def _chunks(build: Builder, scope: Scope, tile: Tile) -> Lines:
             lines += build.declare(inner, f"_t{tag}", tile.vec, names)
 
         def finish(at: Scope, blocks: int) -> Lines:
-            return [line for tag, names in tile.instances
-                    for line in build.merge(at.child(names), f"_t{tag}", _accs(build, f"_p0{tag}"), tile.vec)]  # fmt: skip
+            return [
+                line
+                for tag, names in tile.instances
+                for line in build.merge(at.child(names), f"_t{tag}", _accs(build, f"_p0{tag}"), tile.vec)
+            ]
 
-        lines += build.block(inner, f"for (long block = first; block < last; block += {BLOCK})",
-                             {"block": Bound("block", "index")}, partial(_block, build, tile, 1, finish))  # fmt: skip
+        lines += build.block(
+            inner,
+            f"for (long block = first; block < last; block += {BLOCK})",
+            {"block": Bound("block", "index")},
+            partial(_block, build, tile, 1, finish),
+        )
         for tag, names in tile.instances:
             lines += build.merge(inner.child(names), tag, _accs(build, f"_t{tag}"), tile.vec)
         return lines
 
     # empty chunks at the end add their identity too
-    return build.block(scope, f"for (long first = 0; first < {CHUNKS * size}; first += {size})", {"first": Bound("first", "index")}, chunk)  # fmt: skip
+    return build.block(
+        scope,
+        f"for (long first = 0; first < {CHUNKS * size}; first += {size})",
+        {"first": Bound("first", "index")},
+        chunk,
+    )
 
 
 def _accs(build: Builder, tag: str) -> dict[str, str]:
@@ -152,7 +169,7 @@ def _accs(build: Builder, tag: str) -> dict[str, str]:
 
 
 def _block(build: Builder, tile: Tile, blocks: int, finish: Callable[[Scope, int], Lines], scope: Scope) -> Lines:
-    """``blocks`` blocks of 32 rows from ``block`` (one: up to ``last``), each from the identity into ``a_p<k><tag>``."""
+    """``blocks`` blocks of 32 rows from ``block`` on (one: up to ``last``), each from the identity, into ``a_p<k><tag>``."""
     lines: Lines = []
     end = f"{BLOCK}"
     if blocks == 1:
@@ -252,8 +269,12 @@ def _first(s: Shaped, plan: Schedule, buffers: Mapping[str, Buffer]) -> Piece:
     items = [(v.name, v.extent) for v in plan.outer] + tile.items
 
     def finish(at: Scope, blocks: int) -> Lines:
-        return [line for tag, names in tile.instances for k in range(blocks)
-                for line in build.merge(at.child(names), f"_t{tag}", _accs(build, f"_p{k}{tag}"), tile.vec)]  # fmt: skip
+        return [
+            line
+            for tag, names in tile.instances
+            for k in range(blocks)
+            for line in build.merge(at.child(names), f"_t{tag}", _accs(build, f"_p{k}{tag}"), tile.vec)
+        ]
 
     def point(scope: Scope) -> Lines:
         lines: Lines = []
@@ -270,9 +291,12 @@ def _first(s: Shaped, plan: Schedule, buffers: Mapping[str, Buffer]) -> Piece:
             lines += _move(build, scope, tile, f"_t{tag}", f"{s.points} * chunk + {_position(build, names)}", True, "")
         return lines
 
-    lines = [*_shared(build), f"const long first = {size} * chunk < {rows} ? {size} * chunk : {rows};",
-             f"const long last = first + {size} < {rows} ? first + {size} : {rows};",
-             *build.inside(build.root, items, lambda scope: _enter(build, scope, tile, point))]  # fmt: skip
+    lines = [
+        *_shared(build),
+        f"const long first = {size} * chunk < {rows} ? {size} * chunk : {rows};",
+        f"const long last = first + {size} < {rows} ? first + {size} : {rows};",
+        *build.inside(build.root, items, lambda scope: _enter(build, scope, tile, point)),
+    ]
     return Piece(build.function(lines), CHUNKS)
 
 
@@ -379,8 +403,10 @@ def emit_rows_plain(s: Shaped, plan: Schedule, buffers: Mapping[str, Buffer]) ->
         lines: Lines = []
         for f, init, _, _ in build.folds:
             c = build.acc_type(scope, f.dtypes[0], False)
-            lines += [f"{c} {f.names[0]}_l[{WIDTH}];",
-                      f"for (int l = 0; l < {WIDTH}; ++l) {f.names[0]}_l[l] = {scope.scalar(init[0])};"]  # fmt: skip
+            lines += [
+                f"{c} {f.names[0]}_l[{WIDTH}];",
+                f"for (int l = 0; l < {WIDTH}; ++l) {f.names[0]}_l[l] = {scope.scalar(init[0])};",
+            ]
         if s.terms:
             lines += build.reduction(scope, s.red, lambda inner: build.step(inner, f"_l[{lane} % {WIDTH}]", False, {}))
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from shohin.compiler import intrinsics, passes
+from shohin.compiler import intrinsics, passes, steps
 from shohin.compiler.lowering import lower
 from shohin.compiler.program import Compiled, compile_program, machine
 from shohin.core.graph import Graph
 
-__all__ = ["compile_graph", "intrinsics", "threads"]
+__all__ = ["compile_graph", "intrinsics", "passes", "steps", "threads"]
 
 
 def threads() -> int:

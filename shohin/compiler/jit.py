@@ -47,11 +47,10 @@ class Program:
     def __call__(self, leaves: Sequence[Array]) -> Any:
         """Run on arrays and the cells' present values; results as tensors, cells written."""
         held = [self._own(c) if c in self._written else c.stored().payload for c in self.cells]
-        out = self.compiled(*leaves, *held)
+        out = self.compiled.call([*leaves, *held])
         for k in self.fresh:
-            self.writes[k].store(interp.make(out[self.results + k]))
-        values = [interp.make(a) for a in out[: self.results]]
-        return values
+            self.writes[k].store(interp.make(out[self.results + k]))  # type: ignore[arg-type]
+        return [interp.make(a) for a in out[: self.results]]  # type: ignore[arg-type]
 
     @functools.cached_property
     def _written(self) -> frozenset[Cell]:
@@ -132,7 +131,14 @@ class Jit:
         def capture_tensor(t: Tensor) -> None:
             raise CaptureError(f"{name} uses a tensor {t.aval} from outside that is no argument; pass it, hold it in a module, or mark it as a constant with a NumPy array")
 
-        staged = stage(flat, [t.aval for t in tensors], capture_tensor=capture_tensor, capture_cell=capture_cell)
+        reached = {id(m) for root in modules for m in root.modules().values()}
+
+        def capture_module(module: Module) -> None:
+            if id(module) not in reached:
+                raise CaptureError(f"{name} calls a {type(module).__name__} that none of its arguments reaches; pass it, or the module that holds it, as an argument")
+
+        captures_of = {"capture_tensor": capture_tensor, "capture_cell": capture_cell, "capture_module": capture_module}
+        staged = stage(flat, [t.aval for t in tensors], **captures_of)
         return staged, out_spec[0]
 
     def _trace(self, key: Any, tensors: Sequence[Tensor], leaves: Sequence[Any], spec: trees.Spec, modules: Sequence[Module]) -> Program:

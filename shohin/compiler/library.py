@@ -24,7 +24,7 @@ from shohin.compiler.plan import Plan, plan
 from shohin.compiler.program import emit_kernel, merge
 from shohin.compiler.schedule import Options
 from shohin.core.errors import IRError
-from shohin.core.nest import Buffer, Nest, Program, verify_nest
+from shohin.core.nest import Buffer, Jump, Nest, Program, verify_nest
 
 GENERIC = Machine(level="generic", vector_bytes=0, features=frozenset(), threads=1)
 
@@ -39,8 +39,14 @@ def emit_library(program: Program, name: str, *, machine: Machine = GENERIC, ali
     program = replace(program, buffers=tuple(replace(b, alias=None) for b in program.buffers))
     buffers = {b.name: b for b in program.buffers}
     options = Options(vectors=False, most=1)
-    steps = [emit_nest(verify_nest(s, buffers), buffers, options) if isinstance(s, Nest) else emit_kernel(s, buffers, machine)
-             for s in program.steps]  # fmt: skip
+    steps = [
+        Emitted(s.place, (), 0, 0, 0, s)
+        if isinstance(s, Jump)
+        else emit_nest(verify_nest(s, buffers), buffers, options)
+        if isinstance(s, Nest)
+        else emit_kernel(s, buffers, machine)
+        for s in program.steps
+    ]
     memory = plan(program, [s.scratch for s in steps], [s.shared for s in steps], align=align)
     functions = merge(steps)
     names = {text: f"{name}_f{i}" for i, text in enumerate(functions)}
@@ -84,7 +90,14 @@ def _run(program: Program, name: str, steps: Sequence[Emitted], memory: Plan, na
     where |= {n: f"a + {offset}" for n, offset in memory.offsets.items()}
     lines = [f"int {name}_run({', '.join([*params, 'void *arena'])}) {{", "    char *const a = arena;", "    (void)a;"]
     lines += [f"    (void){p.split('*')[-1]};" for p in params]
+    targets = {s.jump.to for s in steps if s.jump is not None}
     for i, step in enumerate(steps):
+        if i in targets:
+            lines.append(f"step{i}:;")
+        if step.jump is not None:
+            flag = step.jump.flag
+            test = "" if flag is None else f"if ({'' if step.jump.when else '!'}*(const unsigned char *)({where[flag]})) "
+            lines.append(f"    {test}goto step{step.jump.to};")
         for piece in step.phases:
             f = piece.function
             slots = ", ".join(where[s] for s in f.slots) or "NULL"
@@ -96,6 +109,8 @@ def _run(program: Program, name: str, steps: Sequence[Emitted], memory: Plan, na
                 f"        {loop}",
                 "    }",
             ]
+    if len(steps) in targets:
+        lines.append(f"step{len(steps)}:;")
     return "\n".join([*lines, "    return 0;", "}", ""])
 
 

@@ -6,7 +6,7 @@ as in twin.md), where needed by the int32 or int64 range; without ``saturate`` t
 
 from __future__ import annotations
 
-from shohin.compiler import mathlib
+from shohin.compiler import half
 from shohin.compiler.ctext import HALF
 from shohin.compiler.flat import Raw
 from shohin.core import dtypes
@@ -65,7 +65,7 @@ def _cast(a: Expr, to: DType, rounding: str, saturate: bool) -> Expr:
         return Bin("ne", a, const(0, source))
     if to in HALF:
         wide = a if source in (*HALF, dtypes.float32) else Raw(a, dtypes.float32)
-        return Raw(mathlib.round_half(Raw(wide, dtypes.float32), to), to)
+        return Raw(half.round_half(Raw(wide, dtypes.float32), to), to)
     if source in dtypes.FLOATING and to in dtypes.INTEGER:
         return _float_to_int(Un("rint", a) if rounding == "even" else a, to, saturate)
     if saturate and to in dtypes.INTEGER and source in dtypes.INTEGER:

@@ -7,19 +7,23 @@ elementwise ops that alone reads its result as its epilogue.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from shohin.compiler import derive
+from shohin.compiler import derive, passes
 from shohin.compiler.kernel import Kernel, Machine, Site, claim
 from shohin.core import loop
+from shohin.core.dtypes import DType
 from shohin.core.graph import Graph, Node, Var
 from shohin.core.loop import Expr
 from shohin.core.nest import Buffer, KernelCall, Loop, Nest, Out, Port, Program, Step
 
+Read = Callable[[tuple[Expr, ...], "Expr | None", Any], Expr]
+CONTROL: dict[str, Callable[[Lowering, Node, list[str]], None]] = {}
+"""How ops that hold graphs become steps and jumps (``compiler/steps.py``)."""
 CHEAP = 8
 """Operations up to which a value of one large input is computed again rather than stored and read."""
 LARGEST = 64
@@ -34,7 +38,7 @@ class Lowering:
     machine: Machine
 
     def __post_init__(self) -> None:
-        g = self.graph
+        g, self.prefix = self.graph, ""
         self.made: dict[Var, Node] = {v: n for n in g.nodes for v in n.results}
         self.users: dict[Var, list[Node]] = g.users()
         self.outputs = set(g.outputs)
@@ -42,6 +46,7 @@ class Lowering:
         self.forced: set[Var] = set()
         self.consts: dict[Var, Any] = dict(g.consts)
         self.names: dict[Var, str] = {}
+        self.virtual: dict[Var, Read] = {}
         self.buffers: dict[str, Buffer] = {}
         self.steps: list[Step] = []
         self.data: dict[str, Any] = {}
@@ -51,7 +56,7 @@ class Lowering:
     # -- buffers
     def name(self, v: Var, role: str, name: str | None = None) -> str:
         if v not in self.names:
-            self.names[v] = name or f"t{len(self.names)}"
+            self.names[v] = self.prefix + (name or f"t{len(self.names)}")
             self.buffers[self.names[v]] = Buffer(self.names[v], v.shape, v.dtype, role)
         return self.names[v]
 
@@ -60,11 +65,13 @@ class Lowering:
         if v in self.consts and self.consts[v].size == 1:
             literal = loop.const(self.consts[v].reshape(()).item(), v.dtype)
             return literal if pred is None else loop.select(pred, literal, loop.const(pad, v.dtype))
+        if v in self.virtual:
+            return self.virtual[v](index, pred, pad)
         if v in self.names:
             kept = None if pred is None else loop.const(pad, v.dtype).value
             return loop.Load(self.names[v], index, v.dtype, pred, kept)
         if v in self.consts:
-            name = self.name(v, "const", f"c{len(self.names)}")
+            name = self.name(v, "const", f"c{len(self.buffers)}")
             self.data[name] = np.ascontiguousarray(self.consts[v])
             return self.load(v, index, pred, pad)
         node = self.made[v]
@@ -133,6 +140,53 @@ class Lowering:
 
     # -- the walk
     def run(self) -> Program:
+        for k, v in enumerate(self.graph.inputs):
+            self.name(v, "input", f"in{k}")
+        self.walk()
+        outputs = self._outputs()
+        buffers = dict(self.buffers)
+        return Program(tuple(buffers[n] for n in [*buffers] if n not in outputs) + tuple(buffers[n] for n in outputs), tuple(self.steps), self.data)
+
+    def body(self, graph: Graph, inputs: Sequence[Read]) -> list[Read]:
+        """Lower another graph in place, its inputs read by ``inputs``; how its outputs are read. All outputs are stored
+        before this returns, so that what they came from may be overwritten."""
+        inner = Lowering(passes.optimize(graph), self.machine)
+        inner.buffers, inner.steps, inner.data, inner.prefix = self.buffers, self.steps, self.data, f"{self.prefix}b{len(self.steps)}_"
+        inner.virtual = dict(zip(inner.graph.inputs, inputs, strict=True))
+        inner.walk()
+        return [inner.kept(v) for v in inner.graph.outputs]
+
+    def kept(self, v: Var) -> Read:
+        """How to read a value that stays what it is: an output of a body that is an input or constant is copied first."""
+        if v in self.virtual or v not in self.names:
+            return self.copied(v.shape, v.dtype, lambda index, pred, pad: self.load(v, index, pred, pad), "copy")
+        return lambda index, pred, pad: self.load(v, index, pred, pad)
+
+    def copied(self, shape: tuple[int, ...], dtype: DType, read: Read, place: str) -> Read:
+        name = self.temp(shape, dtype)
+        self.store(name, read, place)
+        return self.reader(name)
+
+    def temp(self, shape: tuple[int, ...], dtype: DType) -> str:
+        name = f"{self.prefix}u{len(self.buffers)}"
+        self.buffers[name] = Buffer(name, shape, dtype, "temp")
+        return name
+
+    def reader(self, name: str) -> Read:
+        b = self.buffers[name]
+        return lambda index, pred, pad: loop.Load(name, index, b.dtype, pred, None if pred is None else loop.const(pad, b.dtype).value)
+
+    def store(self, name: str, read: Read, place: str, prefix: tuple[Expr, ...] = ()) -> None:
+        """``name[prefix, ...] = read(...)``, everywhere."""
+        b = self.buffers[name]
+        loops = tuple(Loop(f"i{k}", n) for k, n in enumerate(b.shape[len(prefix) :]))
+        index = tuple(loop.Var(x.name) for x in loops)
+        self.steps.append(Nest(loops, (), (), (Out(name, (*prefix, *index), read(index, None, None)),), "sequence", place))
+
+    def operand(self, v: Var) -> Read:
+        return lambda index, pred, pad: self.load(v, index, pred, 0 if pad is None else pad)
+
+    def walk(self) -> None:
         g = self.graph
 
         self.forced: set[Var] = set()
@@ -143,8 +197,6 @@ class Lowering:
                 claimed[node] = kernel
                 self.forced.update(node.operands)
         self.decide()
-        for k, (v, name) in enumerate(zip(g.inputs, g.names, strict=True)):
-            self.name(v, "input", f"in{k}")
         inside: set[Node] = set()
         chains: dict[Node, list[Node]] = {}
         for node in reversed(g.nodes):  # of two producers that meet in a sum, the later one takes it along
@@ -164,9 +216,6 @@ class Lowering:
                     self._emit_kernel(start, claimed[start], chains[start])
                 else:
                     self._emit_folded(start, chains[start])
-        outputs = self._outputs()
-        buffers = dict(self.buffers)
-        return Program(tuple(buffers[n] for n in [*buffers] if n not in outputs) + tuple(buffers[n] for n in outputs), tuple(self.steps), self.data)
 
     def _emit(self, node: Node) -> None:
         if derive.is_pointwise(node):
@@ -179,6 +228,9 @@ class Lowering:
             self.steps.append(Nest(loops, (), (), (Out(self.name(v, "temp"), index, value),), "sequence", node.place))
             return
         outs = [self.name(v, "temp") for v in node.results]
+        if node.op.nest == "control":
+            CONTROL[node.op.name](self, node, outs)
+            return
         self.steps.extend(derive.nests(node, outs, self.at(node)))
 
     # -- kernels
@@ -245,8 +297,11 @@ class Lowering:
         return read
 
     def _buffer(self, v: Var) -> str:
+        if v in self.virtual and v not in self.names:
+            self.names[v] = self.temp(v.shape, v.dtype)
+            self.store(self.names[v], self.virtual.pop(v), "operand")
         if v in self.consts and v not in self.names:
-            name = self.name(v, "const", f"c{len(self.names)}")
+            name = self.name(v, "const", f"c{len(self.buffers)}")
             self.data[name] = np.ascontiguousarray(self.consts[v])
         return self.names[v]
 

@@ -120,18 +120,18 @@ class Memory(Level):
     def gather(self, e: Flat, vt: str, pad: str) -> tuple[str, int]:
         """Lane by lane: strided or indirect, or under a predicate of the lane."""
         r, l = self.code.fresh("g_"), self.code.fresh("l_")
-        name, depth = self.lane_name()
+        name, _ = self.lane_name()
         start = self.bound(name)[0].text
         inner = self.child(self.scalar_names(l, f"({start} + {l})"), loop=True)
         inner.width = 0
-        where, d = inner.address(e.const, e.terms)
+        where, _ = inner.address(e.const, e.terms)
         item = f"{self.code.pointer(e.buffer)}[{where}]"
         if e.pred is not None:
             item = f"{inner.scalar(e.pred)} ? {item} : {pad}"
         lets = " ".join(inner.lines)
         zero = " = {0}" if self.active < self.width else ""
-        text = f"({{ {vt} {r}{zero}; SH_UNROLL for (int {l} = 0; {l} < {self.active}; ++{l}) {{ {lets} {r}[{l}] = {item}; }} {r}; }})"
-        return text, self.depth
+        loop = f"SH_UNROLL for (int {l} = 0; {l} < {self.active}; ++{l})"
+        return f"({{ {vt} {r}{zero}; {loop} {{ {lets} {r}[{l}] = {item}; }} {r}; }})", self.depth
 
     def scalar_names(self, l: str, lane_text: str) -> dict[str, Bound]:
         names: dict[str, Bound] = {}

@@ -116,8 +116,15 @@ class Code:
 class Level:
     """One level; ``lines`` are its constants, in order."""
 
-    def __init__(self, code: Code, parent: Self | None, names: Mapping[str, Bound], width: int = 0, active: int = 0,
-                 loop: bool = False):  # fmt: skip
+    def __init__(
+        self,
+        code: Code,
+        parent: Self | None,
+        names: Mapping[str, Bound],
+        width: int = 0,
+        active: int = 0,
+        loop: bool = False,
+    ):
         self.code, self.parent, self.names = code, parent, dict(names)
         self.depth = 0 if parent is None else parent.depth + 1
         self.level = (parent.level if parent else 0) + loop

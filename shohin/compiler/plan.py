@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from shohin.compiler.flat import Flat, flatten, nodes
 from shohin.core.errors import IRError
 from shohin.core.loop import Expr, Load
-from shohin.core.nest import Buffer, KernelCall, Nest, Program, Step
+from shohin.core.nest import Buffer, Jump, KernelCall, Nest, Program, Step
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,8 @@ class Plan:
 
 def uses_of(step: Step, buffers: Mapping[str, Buffer]) -> Use:
     """Reads and writes of a step; its ports' loads count."""
+    if isinstance(step, Jump):
+        return Use(frozenset(() if step.flag is None else (step.flag,)), frozenset(), {})
     if isinstance(step, KernelCall):
         loads = {e.buffer for p in step.ports for e in nodes([p.expr]) if isinstance(e, Load)}
         return Use(frozenset((*step.operands, *loads)), frozenset(step.results), {})
@@ -98,9 +100,12 @@ def _same(nest: Nest, buffers: Mapping[str, Buffer], roots: Sequence[Expr]) -> d
             continue
         width = buffers[out.buffer].dtype.itemsize
         found[out.buffer] = frozenset(
-            b for b, flats in loads.items()
-            if buffers[b].dtype.itemsize == width and buffers[b].size == buffers[out.buffer].size
-            and all(f.pred is None and f.const == where.const and dict(f.terms) == dict(where.terms) for f in flats))  # fmt: skip
+            b
+            for b, flats in loads.items()
+            if buffers[b].dtype.itemsize == width
+            and buffers[b].size == buffers[out.buffer].size
+            and all(f.pred is None and f.const == where.const and dict(f.terms) == dict(where.terms) for f in flats)
+        )
     return found
 
 
@@ -136,7 +141,9 @@ def plan(
             first.setdefault(name, i)
             last[name] = i
     _check_written(program, uses)
-    over, copies = _aliases(program, buffers, uses, first)
+    loops = [(s.to, i) for i, s in enumerate(program.steps) if isinstance(s, Jump) and s.to <= i]
+    _around(loops, uses, first, last)
+    over, copies = _aliases(program, buffers, uses, first, loops)
     end = len(uses)
     copied = {a for a, _ in copies}
     temps = [b for b in program.buffers if (b.role == "temp" or b.name in copied) and b.name in first]
@@ -147,8 +154,15 @@ def plan(
     groups: dict[str, list[str]] = {}
     for name in root:
         groups.setdefault(_find(root, name), []).append(name)
-    blocks = [Block(members[0], max(_round(buffers[m].nbytes, align) for m in members),
-                    min(span[m][0] for m in members), max(span[m][1] for m in members)) for members in groups.values()]  # fmt: skip
+    blocks = [
+        Block(
+            members[0],
+            max(_round(buffers[m].nbytes, align) for m in members),
+            min(span[m][0] for m in members),
+            max(span[m][1] for m in members),
+        )
+        for members in groups.values()
+    ]
     for kind, sizes in (("scratch", scratch), ("shared", shared)):
         blocks += [Block(f"<{kind} {i}>", _round(n, align), i, i) for i, n in enumerate(sizes) if n]
     placed = place(blocks)
@@ -157,9 +171,16 @@ def plan(
     steps = range(end)
     live = tuple(sum(b.size for b in placed if b.first <= i <= b.last) for i in steps)
     return Plan(
-        offsets, over, tuple(copies), tuple(at.get(f"<scratch {i}>", 0) for i in steps),
-        tuple(at.get(f"<shared {i}>", 0) for i in steps), max((b.offset + b.size for b in placed), default=0), live,
-        tuple(placed), tuple(s.place for s in program.steps))  # fmt: skip
+        offsets,
+        over,
+        tuple(copies),
+        tuple(at.get(f"<scratch {i}>", 0) for i in steps),
+        tuple(at.get(f"<shared {i}>", 0) for i in steps),
+        max((b.offset + b.size for b in placed), default=0),
+        live,
+        tuple(placed),
+        tuple(s.place for s in program.steps),
+    )
 
 
 def _round(n: int, align: int) -> int:
@@ -182,6 +203,18 @@ def place(blocks: Sequence[Block]) -> list[Block]:
     return placed
 
 
+def _around(loops: Sequence[tuple[int, int]], uses: Sequence[Use], first: dict[str, int], last: dict[str, int]) -> None:
+    """A value that a loop carries round, or that lives on both sides of it, needs its memory for the whole loop; one that
+    each turn writes before it reads, and that nobody else uses, does not."""
+    for start, end in loops:
+        inside = range(start, end + 1)
+        for name in {n for i in inside for n in uses[i].reads | uses[i].writes}:
+            at = next(i for i in inside if name in uses[i].reads | uses[i].writes)
+            local = start <= first[name] and last[name] <= end and name not in uses[at].reads
+            if not local:
+                first[name], last[name] = min(first[name], start), max(last[name], end)
+
+
 def _check_written(program: Program, uses: Sequence[Use]) -> None:
     written = {b.name for b in program.buffers if b.role in ("input", "const")}
     for i, u in enumerate(uses):
@@ -194,8 +227,13 @@ def _check_written(program: Program, uses: Sequence[Use]) -> None:
         raise IRError(f"output {lost[0]} is written by no step")
 
 
-def _aliases(program: Program, buffers: Mapping[str, Buffer], uses: Sequence[Use],
-             first: Mapping[str, int]) -> tuple[dict[str, str], list[tuple[str, str]]]:  # fmt: skip
+def _aliases(
+    program: Program,
+    buffers: Mapping[str, Buffer],
+    uses: Sequence[Use],
+    first: Mapping[str, int],
+    loops: Sequence[tuple[int, int]],
+) -> tuple[dict[str, str], list[tuple[str, str]]]:
     over: dict[str, str] = {}
     copies: list[tuple[str, str]] = []
     for b in program.buffers:
@@ -209,7 +247,7 @@ def _aliases(program: Program, buffers: Mapping[str, Buffer], uses: Sequence[Use
         writer = first[b.name]
         later = any(b.alias in u.reads for u in uses[writer + 1 :])
         now = b.alias in uses[writer].reads and b.alias not in uses[writer].same.get(b.name, frozenset())
-        if later or now:
+        if later or now or any(a <= writer <= z for a, z in loops):
             copies.append((b.name, b.alias))
         else:
             over[b.name] = b.alias
@@ -222,8 +260,13 @@ def _find(root: dict[str, str], name: str) -> str:
     return name
 
 
-def _reuse(uses: Sequence[Use], buffers: Mapping[str, Buffer], span: Mapping[str, tuple[int, int]], root: dict[str, str],
-           over: Mapping[str, str]) -> None:  # fmt: skip
+def _reuse(
+    uses: Sequence[Use],
+    buffers: Mapping[str, Buffer],
+    span: Mapping[str, tuple[int, int]],
+    root: dict[str, str],
+    over: Mapping[str, str],
+) -> None:
     """Join a temporary with an operand that dies where it is born."""
     for i, u in enumerate(uses):
         taken: set[str] = set()

@@ -10,6 +10,7 @@ import ctypes
 import os
 import threading
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,7 @@ from shohin.compiler.plan import Plan, plan
 from shohin.compiler.schedule import PIECE, Options
 from shohin.core.errors import IRError
 from shohin.core.loop import Load, Var
-from shohin.core.nest import Buffer, KernelCall, Loop, Nest, Out, Program, verify_nest
+from shohin.core.nest import Buffer, Jump, KernelCall, Loop, Nest, Out, Program, verify_nest
 
 Array = np.ndarray[Any, Any]
 UNIT = 40_000
@@ -37,16 +38,24 @@ UNIT = 40_000
 def machine(level: str, threads: int) -> Machine:
     """What kernels may know of this host at ``level``."""
     reached = resolved(level)
-    return Machine(level=reached, vector_bytes={"v4": 64, "v3": 32}.get(reached, 16),
-                   features=cpu_features() if level == "native" else frozenset(), threads=threads)  # fmt: skip
+    return Machine(
+        level=reached,
+        vector_bytes={"v4": 64, "v3": 32}.get(reached, 16),
+        features=cpu_features() if level == "native" else frozenset(),
+        threads=threads,
+    )
 
 
 def emit_kernel(call: KernelCall, buffers: Mapping[str, Buffer], m: Machine) -> Emitted:
     kernel = KERNELS.get(call.kernel)
     if kernel is None:
         raise IRError(f"{call.place}: no kernel is called {call.kernel}")
-    site = Site(call=call, operands=tuple(buffers[n] for n in call.operands),
-                results=tuple(buffers[n] for n in call.results), machine=m)  # fmt: skip
+    site = Site(
+        call=call,
+        operands=tuple(buffers[n] for n in call.operands),
+        results=tuple(buffers[n] for n in call.results),
+        machine=m,
+    )
     phases = []
     for phase in kernel.phases:
         printer = CPrinter(buffers)
@@ -64,7 +73,9 @@ def emit_program(program: Program, m: Machine) -> list[Emitted]:
     found = []
     options = options_of(m)
     for step in program.steps:
-        if isinstance(step, Nest):
+        if isinstance(step, Jump):
+            found.append(Emitted(step.place, (), 0, 0, 0, step))
+        elif isinstance(step, Nest):
             found.append(emit_nest(verify_nest(step, buffers), buffers, options))
         else:
             found.append(emit_kernel(step, buffers, m))
@@ -123,8 +134,15 @@ def with_copies(program: Program, copies: Sequence[tuple[str, str]]) -> Program:
 class Compiled:
     """A program ready to run. Not for two threads at once: the second waits."""
 
-    def __init__(self, program: Program, steps: Sequence[Emitted], memory: Plan, built: Sequence[Unit], files: Sequence[Any],
-                 threads: int):  # fmt: skip
+    def __init__(
+        self,
+        program: Program,
+        steps: Sequence[Emitted],
+        memory: Plan,
+        built: Sequence[Unit],
+        files: Sequence[Any],
+        threads: int,
+    ):
         self.program, self.plan, self.threads = program, memory, threads
         self.source = "\n".join(u.text for u in built)
         self.arena_bytes = memory.arena_bytes
@@ -143,6 +161,7 @@ class Compiled:
         self._arena = raw[skip : skip + memory.arena_bytes]
         self._arena_at = raw.ctypes.data + skip
         self._keep: dict[str, Array] = {}
+        self._seen: list[weakref.ref[Array] | None] = [None] * len(self._inputs)
         self._raw = raw
         self._at: dict[str, int] = {}
         for name, offset in memory.offsets.items():
@@ -159,17 +178,42 @@ class Compiled:
         self._places: list[str] = []
         self._where: dict[str, list[int]] = {}
         size = 0
+        begins: list[int] = []
+        jumps: list[tuple[int, Jump]] = []
         for i, step in enumerate(steps):
+            begins.append(len(records))
+            if step.jump is not None:
+                jumps.append((len(records), step.jump))
+                records.append(
+                    StepRecord(None, size, 0, 0, 0, 0, 0, 1 if step.jump.flag is None else 2 if step.jump.when else 3)
+                )
+                self._places.append(step.place)
+                if step.jump.flag is not None:
+                    self._where.setdefault(step.jump.flag, []).append(size)
+                    size += 1
+                continue
             small = step.work < 2 * PIECE or self.threads == 1
             stride = -(-step.scratch // 64) * 64
             for piece in step.phases:
-                records.append(StepRecord(
-                    address[self._names[piece.function.text]], size, self.plan.shared[i], self.plan.scratch[i], stride,
-                    piece.chunks, int(small or piece.chunks == 1), 0))  # fmt: skip
+                records.append(
+                    StepRecord(
+                        address[self._names[piece.function.text]],
+                        size,
+                        self.plan.shared[i],
+                        self.plan.scratch[i],
+                        stride,
+                        piece.chunks,
+                        int(small or piece.chunks == 1),
+                        0,
+                    )
+                )
                 self._places.append(step.place)
                 for name in piece.function.slots:
                     self._where.setdefault(name, []).append(size)
                     size += 1
+        begins.append(len(records))
+        for at, jump in jumps:
+            records[at].chunks = begins[jump.to]
         self._table = np.zeros(max(size, 1), np.uint64)
         self._steps = (StepRecord * max(len(records), 1))(*records)
         self._count = len(records)
@@ -187,7 +231,8 @@ class Compiled:
     def _bind(self, b: Buffer, array: Array, what: str) -> None:
         if array.dtype != b.dtype or array.shape != b.shape:
             raise IRError(
-                f"{what} {b.name}: {array.dtype.name}{list(array.shape)} came, {b.dtype.name}{list(b.shape)} is expected"
+                f"{what} {b.name}: {array.dtype.name}{list(array.shape)} came, "
+                f"{b.dtype.name}{list(b.shape)} is expected"
             )
         if not array.flags.c_contiguous:
             raise IRError(f"{what} {b.name} is not contiguous; pass np.ascontiguousarray(...)")
@@ -199,6 +244,7 @@ class Compiled:
         allocated once, unless ``outputs`` gives them (in the order of the program, without the aliased ones)."""
         if len(inputs) != len(self._inputs):
             raise IRError(f"{len(inputs)} inputs came, {len(self._inputs)} are expected")
+        self._seen = [None] * len(self._inputs)
         for b, array in zip(self._inputs, inputs):
             if self._keep.get(b.name) is not array:
                 self._bind(b, array, "input")
@@ -217,12 +263,34 @@ class Compiled:
             self._run(self._pool, self._steps, self._count, self._table.ctypes.data, self._arena_at)
         return self.outputs
 
+    def call(self, inputs: Sequence[Array]) -> list[Array | None]:
+        """Run on these arrays without keeping them alive; new arrays for the outputs, ``None`` for one that was written
+        over its input. An array seen at the last call is not bound again."""
+        with self._lock:
+            for k, (b, array) in enumerate(zip(self._inputs, inputs, strict=True)):
+                seen = self._seen[k]
+                if seen is None or seen() is not array:
+                    self._bind(b, array, "input")
+                    del self._keep[b.name]
+                    self._seen[k] = weakref.ref(array)
+            out: list[Array | None] = []
+            for b in self._outputs:
+                array = None
+                if b.alias is None:
+                    array = np.empty(b.shape, b.dtype)
+                    self._point(b.name, array.ctypes.data)
+                out.append(array)
+            self._run(self._pool, self._steps, self._count, self._table.ctypes.data, self._arena_at)
+        return out
+
     def profile(self, repeats: int = 10) -> list[tuple[str, float]]:
         """(place, median seconds) of every step, each phase run by itself in order, on the arrays bound last."""
         times = np.zeros((repeats, self._count))
         with self._lock:
             for r in range(repeats):
                 for i in range(self._count):
+                    if self._steps[i].kind:
+                        continue
                     one = ctypes.byref(self._steps, i * ctypes.sizeof(StepRecord))
                     start = time.perf_counter()
                     self._run(self._pool, one, 1, self._table.ctypes.data, self._arena_at)

@@ -73,8 +73,7 @@ def _schedule(s: Shaped, options: Options) -> Schedule:
     if not s.folds:
         return _map(s, options.most)
     if s.serial:
-        return Schedule(kind="rows" if s.order == "lanes16" and s.red else "columns", outer=s.free, width=1,
-                        active=1)  # fmt: skip
+        return Schedule(kind="rows" if s.order == "lanes16" and s.red else "columns", outer=s.free, width=1, active=1)
     return _rows(s, options.most) if s.order == "lanes16" and s.red else _columns(s, options.most, options.sums)
 
 
@@ -125,8 +124,16 @@ def _rows(s: Shaped, most: int) -> Schedule:
     extents = [v.extent for v in outer] + ([-(-second.extent // unroll)] if second else [])
     work = s.points * s.terms * s.ops
     chunks = pieces(work, prod(extents), most)
-    return Schedule(kind="rows", outer=outer, width=WIDTH, active=WIDTH, second=second, unroll=unroll, chunks=chunks,
-                    prefix=_prefix(extents, chunks))  # fmt: skip
+    return Schedule(
+        kind="rows",
+        outer=outer,
+        width=WIDTH,
+        active=WIDTH,
+        second=second,
+        unroll=unroll,
+        chunks=chunks,
+        prefix=_prefix(extents, chunks),
+    )
 
 
 def _score(a: Flat, name: str) -> int:
@@ -138,8 +145,15 @@ def _score(a: Flat, name: str) -> int:
 
 def _columns(s: Shaped, most: int, sums: int) -> Schedule:
     loads = s.term_loads()
-    lane = max(s.free, key=lambda v: (sum(_score(a, v.name) for a in loads) + sum(_score(t.target, v.name) for t in s.stores),
-                                      v.extent >= 4, v is s.free[-1]), default=None)  # fmt: skip
+    lane = max(
+        s.free,
+        key=lambda v: (
+            sum(_score(a, v.name) for a in loads) + sum(_score(t.target, v.name) for t in s.stores),
+            v.extent >= 4,
+            v is s.free[-1],
+        ),
+        default=None,
+    )
     width, active, vectors = 1, 1, 1
     budget = max(2, sums if s.ops <= 12 else sums // 2 if s.ops <= 24 else sums // 4) // max(1, len(s.folds))
     budget = max(1, budget // 2 if any(t.itemsize == 8 for f in s.folds for t in f.dtypes) else budget)
@@ -172,5 +186,17 @@ def _columns(s: Shaped, most: int, sums: int) -> Schedule:
         extents.append(-(-lane.extent // (vectors * active)))
     work = s.points * s.terms * s.ops
     chunks = pieces(work, prod(extents), most)
-    return Schedule(kind="columns", outer=outer, lane=lane, width=width, active=active, vectors=vectors, second=second,
-                    unroll=unroll, blocks=blocks, partials=partials, chunks=chunks, prefix=_prefix(extents, chunks))  # fmt: skip
+    return Schedule(
+        kind="columns",
+        outer=outer,
+        lane=lane,
+        width=width,
+        active=active,
+        vectors=vectors,
+        second=second,
+        unroll=unroll,
+        blocks=blocks,
+        partials=partials,
+        chunks=chunks,
+        prefix=_prefix(extents, chunks),
+    )

@@ -95,10 +95,15 @@ def shape(nest: Nest, buffers: Mapping[str, Buffer]) -> Shaped:
         return rewrite(flatten(e, buffers, memo), name, renamed)
 
     folds = tuple(
-        Fold(tuple(names[n] for n in a.names), a.combiner,
-             tuple(cast(flat(e), t) for e, t in zip(a.init, a.dtypes)),
-             tuple(cast(flat(e), a.dtypes[0] if a.combiner == "fma" else a.dtypes[i]) for i, e in enumerate(a.terms)), a.dtypes)
-        for a in nest.accs)  # fmt: skip
+        Fold(
+            tuple(names[n] for n in a.names),
+            a.combiner,
+            tuple(cast(flat(e), t) for e, t in zip(a.init, a.dtypes)),
+            tuple(cast(flat(e), a.dtypes[0] if a.combiner == "fma" else a.dtypes[i]) for i, e in enumerate(a.terms)),
+            a.dtypes,
+        )
+        for a in nest.accs
+    )
     stores = []
     for out in nest.outs:
         buffer = buffers[out.buffer]

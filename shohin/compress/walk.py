@@ -13,7 +13,7 @@ from typing import Any
 
 from shohin.compress.parameters import Parameters, inline
 from shohin.compress.steps import Clamp, Entry, Float, Program, Step, Value
-from shohin.core import dtypes, interp, trees
+from shohin.core import interp, trees
 from shohin.core.errors import QuantizationError
 from shohin.core.graph import Graph, Node, Var
 from shohin.core.module import Module, _paths, mode
@@ -22,7 +22,6 @@ from shohin.core.tensor import Tensor, as_tensor
 from shohin.core.trace import prune, stage
 from shohin.ops.composite import COMPOSITES
 
-NORM = "batch_norm"
 RULES: dict[str, Callable[[Walk, Node], None]] = {}
 """``Quant.rule`` (or ``Quant.kind``) -> what makes steps of a node; filled by ``regions``."""
 
@@ -66,7 +65,7 @@ def walk(net: Module, avals: Sequence[Aval], stays_float: Callable[[str], bool])
     cell_vars = graph.inputs[n + len(staged.tensors) :]
     cells = dict(zip(cell_vars, staged.cells, strict=True))
     whole = Graph((*graph.inputs[:n], *cell_vars), ("x",) * (n + len(cells)), tuple(consts), graph.nodes, graph.outputs)
-    whole = prune(inline(whole, lambda node: node.attrs["name"] == NORM))
+    whole = prune(inline(whole, _kept))
     w = Walk(whole, n, Parameters(whole, whole.inputs[:n], cells), stays_float)
     return w.program(), found[0]
 
@@ -194,9 +193,7 @@ class Walk:
 
     def dispatch(self, node: Node) -> None:
         quant = quant_of(node)
-        if quant.kind == "refuse" and node.op.kind != "elementwise":
-            raise self.refuse(node, quant.reason)
-        found = RULES.get("Q7 standalone" if node.op.kind == "call" else _name(node, quant, self))
+        found = RULES.get(_name(node, quant, self))
         if found is None:
             raise self.refuse(node, quant.reason or f"{quant.rule or quant.kind} has no integer definition yet")
         found(self, node)
@@ -223,6 +220,12 @@ def _name(node: Node, quant: Quant, w: Walk) -> str:
     return {"table": "table", "clamp": "clamp", "share": "share"}.get(quant.kind, quant.rule)
 
 
+def _kept(node: Node) -> bool:
+    """Composites with a rule of their own are seen before their bodies; other calls are their bodies."""
+    known = COMPOSITES.get(node.attrs["name"])
+    return known is not None and known.quant.kind != "inline"
+
+
 def quant_of(node: Node) -> Quant:
     return COMPOSITES[node.attrs["name"]].quant if node.op.kind == "call" else node.op.quant
 
@@ -231,6 +234,3 @@ def module_of(place: str) -> str:
     """The module path of a place: what plans match."""
     return place.partition("/")[0]
 
-
-def is_float(var: Var) -> bool:
-    return var.dtype == dtypes.float32

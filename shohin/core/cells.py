@@ -57,10 +57,11 @@ class Cell:
         return Aval(self.shape, self.dtype)
 
     def read(self) -> Tensor:
-        """The value now, as the current frame sees it."""
+        """The value now, as the current frame sees it: a handle of its own that knows where it was read."""
         value = interp.current().read(self)
-        value.cell = self
-        return value
+        handle = Tensor._make(value.payload, value.frame, value.payload, value.aval)
+        handle.cell = self
+        return handle
 
     def write(self, value: Any) -> None:
         """Replace the value; shape and dtype stay."""
@@ -84,7 +85,7 @@ class Cell:
     def store(self, value: Tensor) -> None:
         if value.aval.shape != self._shape or value.aval.dtype != self.dtype:
             raise StateError(f"cell {self} cannot hold {value.aval}")
-        self._stored = value if value.cell is None else Tensor._make(value.payload, None, None, value.aval)
+        self._stored = Tensor._make(value.payload, None, None, value.aval)
 
     def __str__(self) -> str:
         return f"{self.name or type(self).__name__}: {self.aval}"
@@ -106,6 +107,9 @@ class Param(Cell):
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
+        frame = interp.current()
+        if not frame.allows_static_change(lambda f: self in f.new):
+            raise StateError(f"{self}: requires_grad is static and cannot change inside {frame.kind}; set it outside")
         self._requires_grad = bool(value)
         touched()
 

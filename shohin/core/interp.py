@@ -8,7 +8,7 @@ value once. Cells are read and written through the frame too (state.md 3): ``now
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ class Frame:
     """One level of interpretation. Subclasses give ``bind``, ``constant``, ``lift_cell`` and ``lower``."""
 
     kind = "frame"
+    online = False
     batched: Mapping[Cell, bool] = {}
 
     def __init__(self, parent: Frame | None) -> None:
@@ -77,6 +78,22 @@ class Frame:
         """Every write that closes to the parent, lowered by one level; cells born here die unless returned."""
         return [(cell, self.lower(cell, self.now[cell])) for cell in self.written if cell not in self.new]
 
+    def hand_down(self, cells: Iterable[Cell]) -> None:
+        """Cells born here that are returned live on in the parent."""
+        for cell in cells:
+            if cell in self.new:
+                with self.outside():
+                    current().adopt(cell, self.lower_born(cell, self.now[cell]))
+
+    def lower_born(self, cell: Cell, value: Tensor) -> Tensor:
+        """The value of a returned cell, as the parent shall hold it."""
+        return self.lower(cell, value)
+
+    def adopt(self, cell: Cell, value: Tensor) -> None:
+        """Take over a cell that was born one level further in."""
+        self.new.add(cell)
+        self.now[cell] = value
+
     def close(self) -> None:
         """Hand all writes to the parent, or none: all are lowered and checked before the first one lands."""
         writes = self.writes()
@@ -89,6 +106,21 @@ class Frame:
                 frame = frame.parent
             for cell, value in writes:
                 current().write(cell, value)
+
+    def allows_static_change(self, born: Callable[[Frame], bool]) -> bool:
+        """May something static change here? Online frames (grad, vmap) run once a call and allow it; a trace does not,
+        unless the thing was born inside it (``born(frame)``)."""
+        frame: Frame | None = self
+        while frame is not None and frame.parent is not None and not born(frame):
+            if not frame.online:
+                return False
+            frame = frame.parent
+        return True
+
+    def called(self, module: Any, born: Frame) -> None:
+        """A module is called here; it was made in ``born``. A trace may refuse one that no argument reaches."""
+        if born is not self and self.parent is not None:
+            self.parent.called(module, born)
 
     # -- levels
     @contextmanager
@@ -159,6 +191,9 @@ class Base(Frame):
         if value.frame is not None:
             raise LeakError(f"cell {cell}: a value made inside {value.frame.kind} is stored after that frame has ended")
         cell.store(value)
+
+    def adopt(self, cell: Cell, value: Tensor) -> None:
+        cell.store(make(np.array(value.data, order="C")))
 
 
 def _hold(array: Any, aval: Aval) -> Array:

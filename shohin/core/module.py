@@ -6,9 +6,11 @@ compiled program notices a new structure without walking it at each call (state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import FunctionType, MethodType, ModuleType
 from typing import Any, TypeVar, overload
 
 import numpy as np
@@ -16,7 +18,7 @@ import numpy as np
 from shohin.core import interp
 from shohin.core.cells import Buffer, Cell, Param, epoch, touched
 from shohin.core.errors import StateError
-from shohin.core.tensor import Tensor, as_tensor
+from shohin.core.tensor import Constant, Tensor, as_tensor
 
 C = TypeVar("C", bound=Cell)
 
@@ -38,6 +40,18 @@ class _List(list[Any]):
     def raw(self) -> Iterator[Any]:
         return list.__iter__(self)
 
+    def __reversed__(self) -> Iterator[Any]:
+        return reversed(list(self))
+
+    def __add__(self, other: Any) -> list[Any]:
+        return list(self) + list(other)
+
+    def __radd__(self, other: Any) -> list[Any]:
+        return list(other) + list(self)
+
+    def copy(self) -> list[Any]:
+        return list(self)
+
     def __setitem__(self, index: Any, value: Any) -> None:
         if isinstance(index, int):
             old = list.__getitem__(self, index)
@@ -48,8 +62,36 @@ class _List(list[Any]):
         touched()
 
 
+class _Tuple(tuple[Any, ...]):
+    """A module's tuple that holds cells, likewise; it never changes."""
+
+    def __getitem__(self, index: Any) -> Any:
+        value = tuple.__getitem__(self, index)
+        return tuple(map(_value, value)) if isinstance(index, slice) else _value(value)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (_value(v) for v in tuple.__iter__(self))
+
+    def __add__(self, other: Any) -> tuple[Any, ...]:
+        return (*self, *other)
+
+    def raw(self) -> Iterator[Any]:
+        return tuple.__iter__(self)
+
+
 class _Dict(dict[Any, Any]):
     """A module's dict, likewise."""
+
+    def __iter__(self) -> Iterator[Any]:  # dict(d) and {**d} then go through __getitem__
+        return dict.__iter__(self)
+
+    def copy(self) -> dict[Any, Any]:
+        return dict(self.items())
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        if key not in self:
+            self[key] = default
+        return self[key]
 
     def __getitem__(self, key: Any) -> Any:
         return _value(dict.__getitem__(self, key))
@@ -84,18 +126,18 @@ def _reporting(cls: type[Any], names: str) -> None:
                 args = (*args[:-1], _wrap(args[-1], f".{_name}"))
             elif _name in ("extend", "__iadd__"):
                 args = ([_wrap(v, f".{_name}") for v in args[0]],)
-            elif _name == "update":
+            elif _name in ("update", "__ior__"):
                 args = ({k: _wrap(v, f"[{k!r}]") for k, v in dict(*args, **keywords).items()},)
                 keywords = {}
             touched()
             result = _original(self, *args, **keywords)
-            return self if _name == "__iadd__" else _value(result)
+            return self if _name in ("__iadd__", "__ior__") else _value(result)
 
         setattr(cls, name, method)
 
 
 _reporting(_List, "append extend insert pop remove clear __delitem__ __iadd__ reverse sort")
-_reporting(_Dict, "pop popitem clear update setdefault __delitem__")
+_reporting(_Dict, "pop popitem clear update __ior__ __delitem__")
 
 
 def _value(entry: Any) -> Any:
@@ -109,7 +151,7 @@ def _ties(old: Cell, value: Tensor) -> bool:
 
 def _wrap(value: Any, where: str) -> Any:
     """Containers become reporting ones, arrays read-only copies; a bare tensor is an error."""
-    if isinstance(value, Cell | Module):
+    if isinstance(value, Cell | Module | Constant):
         return value
     if isinstance(value, Tensor):
         if isinstance(value.cell, Param):
@@ -125,14 +167,27 @@ def _wrap(value: Any, where: str) -> Any:
             dict.__setitem__(new, k, _wrap(v, f"{where}[{k!r}]"))
         return new
     if isinstance(value, tuple):
-        return tuple(_wrap(v, f"{where}[{i}]") for i, v in enumerate(value)) if type(value) is tuple else value
+        raw = value.raw() if isinstance(value, _Tuple) else value
+        items = tuple(_wrap(v, f"{where}[{i}]") for i, v in enumerate(raw))
+        if type(value) not in (tuple, _Tuple):
+            _refuse_hidden(items, where)
+            return value
+        return _Tuple(items) if any(isinstance(v, Cell) for v in items) else items
     if isinstance(value, np.ndarray):
         copy = value.copy()
         copy.flags.writeable = False
         return copy
-    if isinstance(value, set | frozenset) and any(isinstance(v, Cell | Module) for v in value):
-        raise StateError(f"{where} is a set with cells or modules, which nothing would find; use a list, tuple or dict")
+    if isinstance(value, set | frozenset | deque):
+        _refuse_hidden(value, where)
+    elif not isinstance(value, type | FunctionType | MethodType | ModuleType):
+        _refuse_hidden(getattr(value, "__dict__", {}).values(), where)
     return value
+
+
+def _refuse_hidden(items: Iterable[Any], where: str) -> None:
+    for v in items:
+        if isinstance(v, Cell | Module):
+            raise StateError(f"{where} holds a {type(v).__name__} where nothing would find it; use a module, list, tuple or dict")
 
 
 class Module:
@@ -186,13 +241,8 @@ class Module:
         touched()
 
     def _refuse_static_change(self, name: str) -> None:
-        frame = interp.current()
-        if frame is interp.BASE:
-            return
-        born = object.__getattribute__(self, "_born")
-        if born.open and frame.encloses(born) and born is not interp.BASE:
-            return
-        if not getattr(frame, "allows_static_changes", False):
+        frame, born = interp.current(), object.__getattribute__(self, "_born")
+        if not frame.allows_static_change(lambda f: f is born):
             raise StateError(
                 f"{type(self).__name__}.{name} is static and cannot change inside {frame.kind}; "
                 "hold it in nn.Buffer, or change it outside"
@@ -260,6 +310,8 @@ class Module:
     # -- calling
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         args = tuple(as_tensor(a) if isinstance(a, np.ndarray) else a for a in args)
+        keywords = {k: as_tensor(a) if isinstance(a, np.ndarray) else a for k, a in keywords.items()}
+        interp.current().called(self, object.__getattribute__(self, "_born"))
         with self._standing():
             return self.forward(*args, **keywords)
 
@@ -316,7 +368,7 @@ def _named(path: str, value: Any, kind: type[Any], above: set[int]) -> Iterator[
             yield path, value
         entries: Any = value._entries()
     elif isinstance(value, list | tuple):
-        entries = enumerate(value.raw() if isinstance(value, _List) else value)
+        entries = enumerate(value.raw() if isinstance(value, _List | _Tuple) else value)
     elif isinstance(value, dict):
         entries = value.raw() if isinstance(value, _Dict) else value.items()
     else:
@@ -407,6 +459,8 @@ def copy(module: Module) -> Any:
             new = _Dict()
             for k, v in value.raw():
                 dict.__setitem__(new, k, duplicate(v))
+        elif type(value) is _Tuple:
+            new = _Tuple(duplicate(v) for v in value.raw())
         elif type(value) is tuple:
             new = tuple(duplicate(v) for v in value)
         else:

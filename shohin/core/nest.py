@@ -135,7 +135,21 @@ class KernelCall:
         return f"kernel {self.kernel} {self.place}\n    {', '.join(self.results)} = ({', '.join(self.operands)}) {dict(self.attrs)}{ports}"
 
 
-Step = Nest | KernelCall
+@dataclass(frozen=True)
+class Jump:
+    """Go on at step ``to`` if the bool in buffer ``flag`` is ``when`` (always without a flag): loops and branches of whole
+    steps. A jump backwards closes a loop; values that live around it keep their memory through the loop."""
+
+    to: int
+    flag: str | None
+    when: bool
+    place: str
+
+    def __str__(self) -> str:
+        return f"jump to {self.to}" + ("" if self.flag is None else f" if {'' if self.when else 'not '}{self.flag}")
+
+
+Step = Nest | KernelCall | Jump
 
 
 @dataclass(frozen=True)

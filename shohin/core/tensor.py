@@ -14,7 +14,7 @@ import numpy as np
 from shohin.core import interp
 from shohin.core.axes import Shape
 from shohin.core.dtypes import DType, kind, of_scalar
-from shohin.core.errors import ShapeError, TraceError
+from shohin.core.errors import LeakError, ShapeError, StateError, TraceError
 from shohin.core.op import Aval
 
 if TYPE_CHECKING:
@@ -88,6 +88,8 @@ class Tensor:
         """The value as NumPy sees it, also inside an online frame (grad, vmap) whose value is concrete."""
         t = self
         while t.frame is not None:
+            if not t.frame.open:
+                t.frame.admit(t)
             inner = t.frame.peek(t) if hasattr(t.frame, "peek") else None
             if inner is None:
                 return t.data
@@ -160,7 +162,7 @@ class Tensor:
     def __repr__(self) -> str:
         try:
             text = np.array2string(self.concrete(), separator=", ", prefix="Tensor(", threshold=64, precision=5)
-        except TraceError:
+        except (TraceError, LeakError):
             return f"Tensor({self.aval} in {self.frame.kind if self.frame else 'eager'})"
         return f"Tensor({text}, {self.dtype.name})"
 
@@ -175,6 +177,11 @@ class Tensor:
         return METHODS["getitem"](self, index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
+        if self.cell is not None:
+            raise StateError(
+                f"items of a value just read from cell {self.cell} cannot be set: the cell would not change; assign the whole: "
+                "y = sh.asarray(m.x, copy=True); y[i] = v; m.x = y"
+            )
         new = METHODS["setitem"](self, index, value)
         self.aval, self.frame, self.payload, self.cell, self.weak = new.aval, new.frame, new.payload, None, False
 
@@ -195,6 +202,12 @@ class Tensor:
 
     def __dir__(self) -> list[str]:
         return sorted({*object.__dir__(self), *_PLAIN_METHODS})
+
+
+class Constant(Tensor):
+    """A concrete tensor that never changes and that a compiled function may look up (``sh.const``)."""
+
+    __slots__ = ()
 
 
 _PLAIN_METHODS = frozenset(

@@ -18,7 +18,7 @@ from shohin.core.cells import Cell
 from shohin.core.graph import Graph, Node, Var
 from shohin.core.interp import Frame
 from shohin.core.op import Aval, Op
-from shohin.core.tensor import Tensor
+from shohin.core.tensor import Constant, Tensor
 
 Array = np.ndarray[Any, Any]
 
@@ -30,14 +30,14 @@ class Trace(Frame):
     keeps_calls = True
 
     def __init__(self, parent: Frame, capture_tensor: Callable[[Tensor], None] | None = None,
-                 capture_cell: Callable[[Cell], None] | None = None) -> None:  # fmt: skip
+                 capture_cell: Callable[[Cell], None] | None = None, capture_module: Callable[[Any], None] | None = None) -> None:  # fmt: skip
         super().__init__(parent)
         self.nodes: list[Node] = []
         self.consts: list[tuple[Var, Array]] = []
         self.tensors: dict[int, tuple[Tensor, Var]] = {}
         self.cells: dict[Cell, Var] = {}
         self._seen: dict[tuple[Any, ...], Tensor] = {}
-        self.capture_tensor, self.capture_cell = capture_tensor, capture_cell
+        self.capture_tensor, self.capture_cell, self.capture_module = capture_tensor, capture_cell, capture_module
 
     def own(self, var: Var) -> Tensor:
         return interp.make(None, self, var, var.aval)  # type: ignore[arg-type]
@@ -50,11 +50,19 @@ class Trace(Frame):
         if tensor.frame is self:
             return tensor.payload
         self.admit(tensor)
+        if isinstance(tensor, Constant):
+            return self.constant(tensor.data).payload
         if id(tensor) not in self.tensors:
             if self.capture_tensor is not None:
                 self.capture_tensor(tensor)
             self.tensors[id(tensor)] = (tensor, Var(tensor.shape, tensor.dtype))
         return self.tensors[id(tensor)][1]
+
+    def called(self, module: Any, born: Frame) -> None:
+        if born is not self:
+            if self.capture_module is not None:
+                self.capture_module(module)
+            super().called(module, born)
 
     def bind(self, op: Op, operands: Sequence[Tensor], attrs: Mapping[str, Any]) -> tuple[Tensor, ...]:
         variables = tuple(self.var(t) for t in operands)
@@ -111,9 +119,9 @@ class Staged:
 
 def stage(function: Callable[..., Sequence[Tensor]], avals: Sequence[Aval], names: Sequence[str] | None = None, *,
           capture_tensor: Callable[[Tensor], None] | None = None, capture_cell: Callable[[Cell], None] | None = None,
-          cells: Sequence[Cell] = ()) -> Staged:  # fmt: skip
-    """Trace ``function`` on inputs of ``avals``; it returns a flat list of tensors. ``cells`` are inputs from the start."""
-    trace = Trace(interp.current(), capture_tensor, capture_cell)
+          capture_module: Callable[[Any], None] | None = None) -> Staged:  # fmt: skip
+    """Trace ``function`` on inputs of ``avals``; it returns a flat list of tensors."""
+    trace = Trace(interp.current(), capture_tensor, capture_cell, capture_module)
     with trace.inside():
         inputs = [trace.input(a) for a in avals]
         outputs = [trace.var(t) for t in function(*inputs)]

@@ -62,7 +62,7 @@ def flatten(tree: Any, leaf: Callable[[Any], bool] = is_leaf) -> tuple[list[Any]
             return LEAF
         if isinstance(value, Module):
             return Spec("module", value=_Same(value))
-        if type(value) is tuple or hasattr(value, "_fields"):
+        if isinstance(value, tuple):
             return Spec("tuple", (), tuple(visit(v) for v in value), value=type(value) if hasattr(value, "_fields") else None)
         if isinstance(value, list):
             return Spec("list", (), tuple(visit(v) for v in value))

@@ -415,7 +415,8 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | 
     'float32'
     """
     if isinstance(obj, Tensor):
-        return obj if dtype is None else astype(obj, dtype)
+        out = obj if dtype is None else astype(obj, dtype)
+        return interp.make(out.payload, out.frame, out.payload, out.aval) if copy else out
     array = np.asarray(obj)
     if array.dtype == object:
         raise TypeError(f"asarray: {type(obj).__name__} is not a regular array of numbers")

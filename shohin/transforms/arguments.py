@@ -8,6 +8,7 @@ from typing import Any
 from shohin.core import dtypes, trees
 from shohin.core.cells import Cell, Param
 from shohin.core.errors import GradientError
+from shohin.core.interp import Frame
 from shohin.core.module import Module
 from shohin.core.tensor import Tensor, as_tensor
 
@@ -19,6 +20,12 @@ def modules_in(value: Any) -> list[Module]:
     if isinstance(value, list | tuple):
         return [m for v in value for m in modules_in(v)]
     return [m for v in value.values() for m in modules_in(v)] if isinstance(value, dict) else []
+
+
+def hand_down(frame: Frame, result: Any) -> None:
+    """Cells born in a frame that its result holds move to the parent."""
+    for module in modules_in(result):
+        frame.hand_down(module.cells().values())
 
 
 def trainable(value: Any) -> dict[str, Param]:

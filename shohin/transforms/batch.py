@@ -30,7 +30,7 @@ class Batch(Frame):
     """``payload`` of its tensors: the parent's tensor with the lanes as dim 0."""
 
     kind = "vmap"
-    allows_static_changes = True
+    online = True
 
     def __init__(self, parent: Frame, size: int, cells: Mapping[Cell, bool]) -> None:
         super().__init__(parent)
@@ -76,6 +76,12 @@ class Batch(Frame):
                 f"{cell} is one value for all lanes of vmap, and {interp.place() or 'the function'} writes another one in each lane. "
                 "Batch it (in_axes={Param: None, Buffer: 0}), give the Buffer join='mean', or use evaluation mode"
             )
+
+    def lower_born(self, cell: Cell, value: Tensor) -> Tensor:
+        """With a lane dim: what the lanes return is an ensemble."""
+        wide = self.lanes(value)
+        cell._shape = wide.shape
+        return wide
 
     def lower(self, cell: Cell, value: Tensor) -> Tensor:
         if self.batched.get(cell):
@@ -269,9 +275,7 @@ def _enter(frame: Batch, value: Any, axis: Any) -> Any:
 def _leave(frame: Batch, result: Any, out_axes: Any) -> Any:
     with frame.outside():
         for module in modules_in(result):
-            for cell in module.cells().values():
-                if cell in frame.new:
-                    _bear(frame, cell)
+            frame.hand_down(module.cells().values())
         leaves, spec = trees.flatten(result)
         if out_axes is None:
             if any(isinstance(t, Tensor) and t.frame is frame for t in leaves):
@@ -282,18 +286,6 @@ def _leave(frame: Batch, result: Any, out_axes: Any) -> Any:
             lanes = frame.lanes(t if isinstance(t, Tensor) else as_tensor(t))
             out.append(lanes if out_axes == 0 else move.moveaxis(lanes, 0, out_axes))
     return trees.unflatten(spec, out)
-
-
-def _bear(frame: Batch, cell: Cell) -> None:
-    """A cell born in the lanes and returned: it moves down, with a lane dim (an ensemble)."""
-    value = frame.lanes(frame.now[cell])
-    parent = interp.current()
-    cell.shape = value.shape
-    if parent is interp.BASE:
-        cell.store(interp.make(np.array(value.data)))
-    else:
-        parent.new.add(cell)
-        parent.now[cell] = value
 
 
 def _check_cells(frame: Batch) -> None:

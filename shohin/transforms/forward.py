@@ -21,7 +21,7 @@ from shohin.core.op import DERIVED, NO_GRADIENT, Op
 from shohin.core.tensor import Tensor, as_tensor
 from shohin.core.trace import run, stage
 from shohin.ops import math
-from shohin.transforms.arguments import Primal
+from shohin.transforms.arguments import Primal, hand_down
 from shohin.transforms.reverse import Reverse, transposed
 
 GRAPH_RULES: dict[str, Callable[..., tuple[list[Tensor], list[Tensor | None]]]] = {}
@@ -32,7 +32,7 @@ class Forward(Frame):
     """``payload`` of its tensors: (the parent's value, the parent's tangent)."""
 
     kind = "jvp"
-    allows_static_changes = True
+    online = True
 
     def __init__(self, parent: Frame, tangents: Mapping[Cell, Tensor]) -> None:
         super().__init__(parent)
@@ -161,6 +161,7 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], 
         outputs, spec = trees.flatten(result)
         outputs = [as_tensor(o) for o in outputs]
     frame.close()
+    hand_down(frame, (result, extra))
     values = [frame.value(o) for o in outputs]
     moved = [math.zeros_like(v) if (t := frame.tangent(o)) is None else t for o, v in zip(outputs, values, strict=True)]
     out = (trees.unflatten(spec, values), trees.unflatten(spec, moved))

@@ -13,7 +13,7 @@ from shohin.core.cells import Cell
 from shohin.core.errors import GradientError
 from shohin.core.tensor import Tensor, as_tensor
 from shohin.ops import math, move
-from shohin.transforms.arguments import Primal, cell_list
+from shohin.transforms.arguments import Primal, cell_list, hand_down
 from shohin.transforms.reverse import Reverse
 
 
@@ -56,6 +56,7 @@ def _vjp(f: Callable[..., Any], args: Sequence[Any], argnums: Any, wrt: dict[Cel
         outputs = [as_tensor(t) for t in outputs]
     frame.close()
     plain = trees.unflatten(spec, [frame.value(t) for t in outputs])
+    hand_down(frame, (result, extra))
     extra_leaves, extra_spec = trees.flatten(extra)
     extra = trees.unflatten(extra_spec, [frame.value(t) if isinstance(t, Tensor) else t for t in extra_leaves])
     numbers = [frame.number(t) for t in outputs]

@@ -42,7 +42,7 @@ class Reverse(Frame):
     """``payload`` of its tensors: (the parent's tensor, variable number)."""
 
     kind = "grad"
-    allows_static_changes = True
+    online = True
 
     def __init__(self, parent: Frame, cells: Mapping[Cell, str]) -> None:
         super().__init__(parent)

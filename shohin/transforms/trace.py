@@ -11,9 +11,8 @@ import numpy as np
 from shohin.core import trees
 from shohin.core.cells import Cell
 from shohin.core.graph import Graph
-from shohin.core.tensor import Tensor, as_tensor
+from shohin.core.tensor import Constant, Tensor, as_tensor
 from shohin.core.trace import stage
-from shohin.ops import move
 
 
 @dataclass(frozen=True)
@@ -58,4 +57,7 @@ def trace(f: Callable[..., Any]) -> Callable[..., Traced]:
 
 def const(x: Any) -> Tensor:
     """An array that a compiled function may look up without its being an argument; compared at each call."""
-    return move.asarray(np.asarray(x))
+    array = np.array(x.concrete() if isinstance(x, Tensor) else x)
+    array = array.astype(np.float32) if array.dtype == np.float64 and not isinstance(x, np.ndarray) else array
+    array.flags.writeable = False
+    return Constant._make(array, None, None, None)

@@ -27,7 +27,8 @@ class Cases:
         self.buffers.append(Buffer(name, shape, dtype, "input"))
         if values is None:
             values = {"bool": self.rng.integers(0, 2, shape), "int": self.rng.integers(-100, 100, shape)}.get(
-                dtypes.kind(dtype), self.rng.standard_normal(shape))  # fmt: skip
+                dtypes.kind(dtype), self.rng.standard_normal(shape)
+            )
         self.inputs.append(np.asarray(values).astype(dtype).reshape(shape))
         return name
 
@@ -40,8 +41,15 @@ class Cases:
         dtype = next(b.dtype for b in self.buffers if b.name == buffer)
         return Load(buffer, tuple(Var(i) if isinstance(i, str) else i for i in index), dtype, pred, pad)
 
-    def nest(self, free: dict[str, int], red: dict[str, int], accs: tuple[Acc, ...], outs: list[tuple[str, tuple, Expr]],
-             order: str = "sequence", accumulate: str | None = None) -> None:  # fmt: skip
+    def nest(
+        self,
+        free: dict[str, int],
+        red: dict[str, int],
+        accs: tuple[Acc, ...],
+        outs: list[tuple[str, tuple, Expr]],
+        order: str = "sequence",
+        accumulate: str | None = None,
+    ) -> None:
         loops = lambda d: tuple(Loop(n, e) for n, e in d.items())
         stores = tuple(
             Out(b, tuple(Var(i) if isinstance(i, str) else i for i in index), v, accumulate) for b, index, v in outs
@@ -89,8 +97,18 @@ LAYOUTS: dict[str, tuple[dict[str, int], dict[str, int], str]] = {
 
 def reductions(orders: tuple[str, ...] = ("sequence", "lanes16", "chunks8")) -> Cases:
     cases = Cases(3)
-    kinds = [("add", F32), ("fma", F32), ("max", F32), ("min", F32), ("mul", F32), ("add", I32), ("max", I32), ("or", BOOL),
-             ("and", BOOL), ("add", F64)]  # fmt: skip
+    kinds = [
+        ("add", F32),
+        ("fma", F32),
+        ("max", F32),
+        ("min", F32),
+        ("mul", F32),
+        ("add", I32),
+        ("max", I32),
+        ("or", BOOL),
+        ("and", BOOL),
+        ("add", F64),
+    ]
     for li, (_, (free, red, index)) in enumerate(LAYOUTS.items()):
         extents = {**free, **red}
         shape = tuple(extents[i] for i in index)
@@ -132,8 +150,13 @@ def several() -> Cases:
     for order in ("sequence", "chunks8"):
         y, z = cases.output(20), cases.output(20)
         t = cases.load(x, *"nhwc")
-        cases.nest({"c": 20}, {"n": 4, "h": 5, "w": 6}, (acc("a", "add", F32, t), acc("b", "fma", F32, t, t)),
-                   [(y, ("c",), Name("a", F32)), (z, ("c",), Name("b", F32) - Name("a", F32))], order)  # fmt: skip
+        cases.nest(
+            {"c": 20},
+            {"n": 4, "h": 5, "w": 6},
+            (acc("a", "add", F32, t), acc("b", "fma", F32, t, t)),
+            [(y, ("c",), Name("a", F32)), (z, ("c",), Name("b", F32) - Name("a", F32))],
+            order,
+        )
     values = cases.rng.integers(-5, 5, (3, 9, 21)).astype(np.float32)
     values[1, 2, 3] = np.nan
     w = cases.input(3, 9, 21, values=values)
@@ -144,8 +167,13 @@ def several() -> Cases:
             pair = Acc(
                 ("v", "i"), "max", (const(-np.inf, F32), const(0, I32)), (cases.load(w, *"njc"), Var(over)), (F32, I32)
             )
-            cases.nest({"n": 3, keep: extents[keep]}, {over: extents[over]}, (pair,),
-                       [(best, ("n", keep), Name("v", F32)), (at, ("n", keep), Name("i", I32))], order)  # fmt: skip
+            cases.nest(
+                {"n": 3, keep: extents[keep]},
+                {over: extents[over]},
+                (pair,),
+                [(best, ("n", keep), Name("v", F32)), (at, ("n", keep), Name("i", I32))],
+                order,
+            )
     a, b = cases.input(7, 33, dtype=I8), cases.input(18, 33, dtype=I8)
     out = cases.output(7, 18, dtype=I8)
     product = acc("s", "fma", I32, cast(cases.load(a, *"mk"), I32), cast(cases.load(b, *"nk"), I32))
@@ -157,8 +185,13 @@ def several() -> Cases:
     cases.nest({"m": 9, "n": 40}, {"k": 35}, (start,), [(dense, ("m", "n"), loop.maximum(Name("s", F32), 0.0))])
     rows = cases.output(9, 40)
     transposed = cases.input(40, 35)
-    cases.nest({"m": 9, "n": 40}, {"k": 35}, (acc("s", "fma", F32, cases.load(f, *"mk"), cases.load(transposed, *"nk")),),
-               [(rows, ("m", "n"), Name("s", F32) + cases.load(bias, "n"))], "lanes16")  # fmt: skip
+    cases.nest(
+        {"m": 9, "n": 40},
+        {"k": 35},
+        (acc("s", "fma", F32, cases.load(f, *"mk"), cases.load(transposed, *"nk")),),
+        [(rows, ("m", "n"), Name("s", F32) + cases.load(bias, "n"))],
+        "lanes16",
+    )
     empty = cases.output(6)
     nothing = cases.input(6, 0)
     cases.nest(
@@ -295,8 +328,13 @@ def larger() -> Cases:
         free, {}, (), [(cases.output(*shape), tuple("nhwc"), loop.maximum(t * cases.load(scale, "c") + 0.5, 0.0))]
     )
     cases.nest(free, {}, (), [(cases.output(*shape), tuple("nhwc"), loop.exp(t))])
-    cases.nest({"c": 24}, {"n": 16, "h": 14, "w": 14}, (acc("a", "add", F32, t), acc("b", "fma", F32, t, t)),
-               [(cases.output(24), ("c",), Name("a", F32)), (cases.output(24), ("c",), Name("b", F32))], "chunks8")  # fmt: skip
+    cases.nest(
+        {"c": 24},
+        {"n": 16, "h": 14, "w": 14},
+        (acc("a", "add", F32, t), acc("b", "fma", F32, t, t)),
+        [(cases.output(24), ("c",), Name("a", F32)), (cases.output(24), ("c",), Name("b", F32))],
+        "chunks8",
+    )
     cases.nest(
         {"n": 16, "h": 14, "w": 14},
         {"c": 24},
@@ -333,8 +371,12 @@ def larger() -> Cases:
 NAMES = ("reductions", "several", "windows", "movements")
 
 
+def build(name: str) -> Cases:
+    return {"reductions": reductions, "several": several, "windows": windows, "movements": movements}[name]()
+
+
 @lru_cache(maxsize=8)
 def small(name: str) -> tuple[Cases, tuple[np.ndarray, ...]]:
     """Cases and what the oracle says of them (slow: once a session)."""
-    cases = {"reductions": reductions, "several": several, "windows": windows, "movements": movements}[name]()
+    cases = build(name)
     return cases, tuple(cases.expected())

@@ -71,8 +71,39 @@ def samples(name: str, dtype: np.dtype, count: int = 200_000) -> tuple[np.ndarra
     """A sweep of each exponent and the interesting ranges, and the edges."""
     rng = np.random.default_rng(7)
     info = np.finfo(dtype)
-    edges = np.array([0, -0.0, 1, -1, 0.5, -0.5, 2, np.inf, -np.inf, np.nan, info.max, -info.max, info.tiny, -info.tiny,
-                      info.smallest_subnormal, -info.smallest_subnormal, info.tiny / 4, 88.72284, 88.8, -87.4, -103.9, -104.1, 709.8, -745.2, 1e-8, 0.84375, 1.25, 6], dtype=dtype)  # fmt: skip
+    edges = np.array(
+        [
+            0,
+            -0.0,
+            1,
+            -1,
+            0.5,
+            -0.5,
+            2,
+            np.inf,
+            -np.inf,
+            np.nan,
+            info.max,
+            -info.max,
+            info.tiny,
+            -info.tiny,
+            info.smallest_subnormal,
+            -info.smallest_subnormal,
+            info.tiny / 4,
+            88.72284,
+            88.8,
+            -87.4,
+            -103.9,
+            -104.1,
+            709.8,
+            -745.2,
+            1e-8,
+            0.84375,
+            1.25,
+            6,
+        ],
+        dtype=dtype,
+    )
     span = {"sin": 4e4, "cos": 4e4}.get(name)
 
     def sweep() -> np.ndarray:

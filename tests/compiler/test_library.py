@@ -83,14 +83,31 @@ def test_gcc_with_sanitizers(name: str, tmp_path: Path) -> None:
             + (f" if ({b.nbytes} && fread(p{i}, {b.nbytes}, 1, f) != 1) return 2;" if b.role == "input" else "")
         )
     main.append(
-        f"void *arena = aligned_alloc(16, (net_ARENA_BYTES + 15) / 16 * 16); net_run({', '.join(f'p{i}' for i in range(len(order)))}, arena);"
+        "void *arena = aligned_alloc(16, (net_ARENA_BYTES + 15) / 16 * 16);"
+        f"net_run({', '.join(f'p{i}' for i in range(len(order)))}, arena);"
     )
     main += [f"fwrite(p{i}, 1, {b.nbytes}, g);" for i, b in enumerate(order) if b.role == "output"]
     main.append("fclose(f); fclose(g); return 0; }")
     source, program = tmp_path / "net.c", tmp_path / "net"
     source.write_text(text + "\n".join(main))
-    done = subprocess.run(["gcc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
-                           str(source), "-o", str(program), "-lm"], capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run(
+        [
+            "gcc",
+            "-std=c11",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-O0",
+            "-fsanitize=address,undefined",
+            "-fno-sanitize-recover=all",
+            str(source),
+            "-o",
+            str(program),
+            "-lm",
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr[:3000]
     out = tmp_path / "out.bin"
     done = subprocess.run(

@@ -46,8 +46,10 @@ def test_bits_equal_the_oracle(name: str) -> None:
 def test_threads_and_levels_give_equal_bits() -> None:
     cases = made.larger()
     program = cases.program()
-    runs = [compile_program(program, level=level, threads=threads)(*cases.inputs)
-            for level, threads in [("native", 1), ("native", 2), ("native", 3), *((x, 2) for x in levels())]]  # fmt: skip
+    runs = [
+        compile_program(program, level=level, threads=threads)(*cases.inputs)
+        for level, threads in [("native", 1), ("native", 2), ("native", 3), *((x, 2) for x in levels())]
+    ]
     for run in runs[1:]:
         for a, b in zip(runs[0], run):
             assert same(a, b)
@@ -80,7 +82,7 @@ def fenced(array, side):
         view[...] = array
     return view
 for name in made.NAMES:
-    cases = {"reductions": made.reductions, "several": made.several, "windows": made.windows, "movements": made.movements}[name]()
+    cases = made.build(name)
     outs = [np.zeros(b.shape, b.dtype) for b in cases.buffers if b.role == "output"]
     program = compile_program(cases.program(), threads=1)
     for side in (0, 1):

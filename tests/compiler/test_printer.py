@@ -17,8 +17,16 @@ from tests.kernels.harness import Case, conv_case
 
 F32 = dtypes.float32
 N, H, W, C = 2, 3, 5, 24
-BUFFERS = {b.name: b for b in (Buffer("x", (N, H, W, C), F32, "input"), Buffer("s", (H, C), F32, "input"), Buffer("r", (C,), F32, "input"),
-                               Buffer("q", (N, C, H, W), F32, "input"), Buffer("y", (N, H, W, C), F32, "output"))}  # fmt: skip
+BUFFERS = {
+    b.name: b
+    for b in (
+        Buffer("x", (N, H, W, C), F32, "input"),
+        Buffer("s", (H, C), F32, "input"),
+        Buffer("r", (C,), F32, "input"),
+        Buffer("q", (N, C, H, W), F32, "input"),
+        Buffer("y", (N, H, W, C), F32, "output"),
+    )
+}
 MERGED = {"m": (("n", N), ("h", H), ("w", W))}
 
 
@@ -54,14 +62,16 @@ def test_merged_axes_collapse_or_divide() -> None:
     assert "c + 24 * m" in text and "(m / 5) % 3" in text  # x collapses, s does not
     lanes = printer.lanes(expr, {"c": "c0", "acc": "v", "n": "n"}, "c", 8, MERGED)
     run(
-        f"for (long m = 0; m < {N * H * W}; ++m) for (long c = 0; c < {C}; ++c) {{ const float acc = 0.75f; y[m * {C} + c] = {text}; }}",
+        f"const float acc = 0.75f; for (long m = 0; m < {N * H * W}; ++m) "
+        f"for (long c = 0; c < {C}; ++c) y[m * {C} + c] = {text};",
         printer,
         arrays,
     )
     first = arrays["y"].copy()
     arrays["y"][:] = 0
     run(
-        f"for (long m = 0; m < {N * H * W}; ++m) for (long c0 = 0; c0 < {C}; c0 += 8) {{ const f32x8 v = sh_splat_f32x8(0.75f); *(f32x8_u *)&y[m * {C} + c0] = {lanes}; }}",
+        f"const f32x8 v = sh_splat_f32x8(0.75f); for (long m = 0; m < {N * H * W}; ++m) "
+        f"for (long c0 = 0; c0 < {C}; c0 += 8) *(f32x8_u *)&y[m * {C} + c0] = {lanes};",
         printer,
         arrays,
     )
@@ -103,8 +113,14 @@ def test_vector_names() -> None:
 
 
 def program_of(case: Case) -> Program:
-    call = KernelCall(case.kernel.name, tuple(b.name for b in case.site.operands), ("y",), case.attrs,
-                      () if case.port is None else (Port("epilogue", case.port),), "kernel")  # fmt: skip
+    call = KernelCall(
+        case.kernel.name,
+        tuple(b.name for b in case.site.operands),
+        ("y",),
+        case.attrs,
+        () if case.port is None else (Port("epilogue", case.port),),
+        "kernel",
+    )
     return Program(tuple(case.buffers), (call,), {})
 
 

@@ -117,6 +117,13 @@ static void step_piece(const shohin_step *s, void *const *table, char *arena, in
     s->fn(table + s->table, arena + s->shared, arena + s->scratch + s->stride * slot, chunk, s->chunks);
 }
 
+/* Where to go on after a jump at i. */
+static long jump(const shohin_step *steps, long i, void *const *table) {
+    const shohin_step *s = &steps[i];
+    const int flag = s->kind == 1 || (*(const unsigned char *)table[s->table] != 0) == (s->kind == 2);
+    return flag ? s->chunks : i + 1;
+}
+
 static void run_steps(shohin_pool *p, int me) {
     /* copies: once the last barrier has opened, the next run may already write these fields */
     const int n = p->started;
@@ -124,12 +131,18 @@ static void run_steps(shohin_pool *p, int me) {
     const shohin_step *const steps = p->steps;
     void *const *const table = p->table;
     char *const arena = p->arena;
-    for (long i = 0; i < count; ++i) {
+    for (long i = 0; i < count;) {
         const shohin_step *s = &steps[i];
+        if (s->kind) {
+            i = jump(steps, i, table);
+            barrier(p, n); /* nobody may write the flag before all have read it */
+            continue;
+        }
+        ++i;
         if (s->serial) {
             if (me == 0)
                 for (long c = 0; c < s->chunks; ++c) step_piece(s, table, arena, 0, c);
-            if (i + 1 < count && steps[i + 1].serial) continue;
+            if (i < count && steps[i].serial) continue;
         } else {
             for (int k = 0; k < n; ++k) {
                 const int t = (me + k) % n;
@@ -209,8 +222,14 @@ void shohin_pool_free(shohin_pool *p) {
 int shohin_run(shohin_pool *p, const shohin_step *steps, long count, void *const *table, char *arena) {
     if (p != NULL && p->pid != getpid()) reset(p);
     if (p == NULL || p->size < 2 || atomic_flag_test_and_set(&p->busy)) {
-        for (long i = 0; i < count; ++i)
+        for (long i = 0; i < count;) {
+            if (steps[i].kind) {
+                i = jump(steps, i, table);
+                continue;
+            }
             for (long c = 0; c < steps[i].chunks; ++c) step_piece(&steps[i], table, arena, 0, c);
+            ++i;
+        }
         return 0;
     }
     start(p);

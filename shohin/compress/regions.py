@@ -1,0 +1,224 @@
+"""The walk's rules: which steps an op makes, and what follows it that belongs to it. One function a rule of a record."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from shohin.compress.steps import Add, Concat, Contract, Move, Mul, Norm, Pool, Table
+from shohin.compress.walk import Walk, quant_of, rule
+from shohin.core import dtypes
+from shohin.core.graph import Node, Var
+
+# ------------------------------------------------------------------------------------------------ contractions
+
+
+@rule("Q2 contraction")
+def contraction(w: Walk, node: Node) -> None:
+    """conv2d or matmul of an activation with a parameter."""
+    x, weight = node.operands[0], node.operands[-1]
+    if w.active(weight) or not w.active(x) or len(node.operands) != 2:
+        raise w.refuse(node, "a product of two activations (attention) has no integer definition yet")
+    shape = weight.shape
+    if node.op.name == "conv2d":
+        attrs, transpose, channels, terms = node.attrs, False, shape[0], prod(shape[1:])
+    elif node.op.name == "matmul" and len(shape) == 2 and not node.attrs["transpose_a"]:
+        attrs, transpose = {}, not node.attrs["transpose_b"]
+        channels, terms = (shape[1], shape[0]) if transpose else shape
+    else:
+        raise w.refuse(node, "only conv2d and products with a matrix of weights have an integer definition")
+    _region(w, node, x, node.op.name, attrs, transpose, w.parameters.number(weight), channels, terms)
+
+
+@rule("Q6 batch norm")
+def standalone_norm(w: Walk, node: Node) -> None:
+    """A batch norm that no contraction absorbs: a depthwise 1x1 with w = 1 (Q7)."""
+    c = node.operands[0].shape[-1]
+    _region(w, node, node.operands[0], "scale", {}, False, None, c, 1, norm=_norm(w, node), shape=node.results[0].shape)
+
+
+def _scaled(w: Walk, node: Node, weight: Var | None, bias: Var | None) -> None:
+    """A product with a vector over the channels, or a sum with one: a depthwise 1x1, too."""
+    x = next(v for v in node.operands if w.active(v))
+    number = None if weight is None else w.parameters.number(weight)
+    _region(w, node, x, "scale", {}, False, number, x.shape[-1], 1, bias=bias, shape=node.results[0].shape)
+
+
+def _region(w: Walk, node: Node, x: Var, op: str, attrs: Any, transpose: bool, weight: int | None, channels: int,
+            terms: int, bias: Var | None = None, norm: Norm | None = None, shape: Any = None) -> None:  # fmt: skip
+    """The contraction and what it absorbs: reshapes that keep the channels, bias, batch norm, clamps."""
+    source = w.value(x)
+    nodes, var = [node], node.results[0]
+    while (follower := w.sole(var)) is not None:
+        if follower.op.name == "reshape" and norm is None and follower.results[0].shape[-1:] == (channels,):
+            pass
+        elif follower.op.name == "add" and bias is None and norm is None and _vector(w, follower, channels) is not None:
+            bias = _vector(w, follower, channels)
+        elif quant_of(follower).rule == "Q6 batch norm" and norm is None and follower.operands[0] is var:
+            norm = _norm(w, follower)
+        else:
+            break
+        nodes.append(follower)
+        var = follower.results[0]
+    var, clamp, nodes = w.clamps(var, nodes)
+    number = None if bias is None else w.parameters.number(bias)
+    output = w.result(node, var)
+    w.steps.append(Contract(node.place, (source,), output, w.take(*nodes), op, attrs, transpose, weight, number, norm,
+                            clamp, channels, terms, var.shape))  # fmt: skip
+
+
+def _vector(w: Walk, node: Node, channels: int) -> Var | None:
+    """The one parameter of a binary op, if it is a vector over the last dim or a single number."""
+    found = [v for v in node.operands if not w.active(v)]
+    if len(found) != 1 or node.results[0].shape[-1] != channels:
+        return None
+    source = w.parameters.peel(found[0])
+    whole = prod(source.shape) == 1 or (source.shape[-1:] == (channels,) and prod(source.shape) == channels)
+    return source if whole and prod(source.shape) in (1, channels) else None
+
+
+def _norm(w: Walk, node: Node) -> Norm:
+    config = dict(node.attrs["config"])
+    if config.get("training"):
+        raise w.refuse(node, "it uses the batch's statistics in evaluation mode")
+    given = dict(zip(config["operands"], node.operands, strict=False))
+    if any(w.active(v) for k, v in given.items() if k):
+        raise w.refuse(node, "its parameters depend on the input")
+    number = lambda k: w.parameters.number(given[k]) if k in given else None
+    cells = tuple(w.parameters.cell_of.get(given[k]) for k in (3, 4))
+    mean, var = number(3), number(4)
+    assert mean is not None and var is not None
+    owner = node.place.rpartition("/")[0]
+    return Norm(number(1), number(2), mean, var, float(config["eps"]), cells if all(cells) else None, owner)  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------------------------------------- sums, products
+
+
+def _pair(w: Walk, node: Node) -> bool:
+    return node.op.name in ("add", "subtract") and all(map(w.active, node.operands))
+
+
+@rule("Q7 add")
+def add(w: Walk, node: Node) -> None:
+    """A sum of activations; one that goes into another sum alone is part of it, up to 4 operands."""
+    terms = [(v, 1) for v in node.operands]
+    if node.op.name == "subtract":
+        terms[1] = (terms[1][0], -1)
+    nodes, var = [node], node.results[0]
+    while len(terms) < 4 and (after := w.sole(var)) is not None and _pair(w, after):
+        first = after.operands[0] is var
+        other = after.operands[1 if first else 0]
+        if other not in w.ids:
+            break  # it is computed later: the sum waits for it
+        minus = after.op.name == "subtract"
+        if minus and not first:
+            terms = [(v, -sign) for v, sign in terms]
+        added = (other, -1 if minus and first else 1)
+        terms = [*terms, added] if first else [added, *terms]
+        nodes.append(after)
+        var = after.results[0]
+    var, clamp, nodes = w.clamps(var, nodes)
+    inputs = tuple(w.value(v) for v, _ in terms)
+    w.steps.append(Add(node.place, inputs, w.result(node, var), w.take(*nodes), tuple(s for _, s in terms), clamp))
+
+
+@rule("Q7 mul")
+def mul(w: Walk, node: Node) -> None:
+    var, clamp, nodes = w.clamps(node.results[0], [node])
+    inputs = tuple(w.value(v) for v in node.operands)
+    w.steps.append(Mul(node.place, inputs, w.result(node, var), w.take(*nodes), clamp))
+
+
+@rule("Q7 concat")
+def concat(w: Walk, node: Node) -> None:
+    if not all(map(w.active, node.operands)):
+        raise w.refuse(node, "one of its parts is a parameter")
+    var, clamp, nodes = w.clamps(node.results[0], [node])
+    inputs = tuple(w.value(v) for v in node.operands)
+    axis = node.attrs["axis"]
+    w.steps.append(Concat(node.place, inputs, w.result(node, var), w.take(*nodes), axis, clamp))
+
+
+# ----------------------------------------------------------------------------------------------------------- pools
+
+
+@rule("Q7 average pool")
+def pool(w: Walk, node: Node) -> None:
+    """A sum over dims or windows and the division by a constant that follows (a mean); without one, n = 1."""
+    x, total = node.operands[0], node.results[0]
+    terms = prod(node.attrs["kernel"]) if "kernel" in node.attrs else prod(x.shape) // max(prod(total.shape), 1)
+    nodes, var, n = [node], total, np.ones((), np.float32)
+    path: list[Node] = []
+    while (follower := w.sole(var)) is not None and follower.op.name in ("reshape", "divide"):
+        path.append(follower)
+        var = follower.results[0]
+        if follower.op.name == "divide":
+            break
+    if path and path[-1].op.name == "divide" and path[-1].operands[0] is not None and not w.active(path[-1].operands[1]):
+        data = w.parameters.constant(w.parameters.peel(path[-1].operands[1]))
+        if data is not None and (data.size == 1 or len(path) == 1):
+            n = data.reshape(()) if data.size == 1 else data
+            nodes += path
+    var, clamp, nodes = w.clamps(nodes[-1].results[0], nodes)
+    source = w.value(x)
+    w.steps.append(Pool(node.place, (source,), w.result(node, var), w.take(*nodes), node.op, node.attrs,
+                        n.astype(np.float32), terms, clamp, var.shape))  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------- functions, moves
+
+
+@rule("one operand")
+def one_operand(w: Walk, node: Node) -> None:
+    """An elementwise op whose other operands are parameters: a table if they are constant numbers, else by channel."""
+    others = [v for v in node.operands if not w.active(v)]
+    data = [w.parameters.constant(w.parameters.peel(v)) for v in others]
+    if all(d is not None and d.size == 1 for d in data):
+        return _table(w, node, tuple(np.asarray(d).reshape(()) for d in data))
+    name, vector = node.op.name, _vector(w, node, node.results[0].shape[-1])
+    if vector is None or name not in ("add", "multiply"):
+        raise w.refuse(node, f"{name} with a parameter that is no vector over the channels has no integer definition")
+    return _scaled(w, node, vector if name == "multiply" else None, vector if name == "add" else None)
+
+
+@rule("table")
+@rule("clamp")
+def unary(w: Walk, node: Node) -> None:
+    if len(node.operands) != 1:
+        raise w.refuse(node, quant_of(node).reason or "a function of several tensors has no table")
+    _table(w, node, ())
+
+
+def _table(w: Walk, node: Node, constants: tuple[Any, ...]) -> None:
+    slot = next(k for k, v in enumerate(node.operands) if w.active(v))
+    if node.results[0].dtype != dtypes.float32:
+        raise w.refuse(node, f"its result is {node.results[0].dtype.name}, which has no grid")
+    source = w.value(node.operands[slot])
+    output = w.result(node, node.results[0], quant_of(node).grid)
+    w.steps.append(Table(node.place, (source,), output, w.take(node), node.op, node.attrs, slot, constants))
+
+
+@rule("share")
+def move(w: Walk, node: Node) -> None:
+    """Elements moved or chosen: the grid stays. Positions (argmax) are integers that only an output may be."""
+    constants = []
+    for v in node.operands[1:]:
+        data = w.parameters.constant(v)
+        if data is None:
+            raise w.refuse(node, "its indices depend on the input or on parameters")
+        constants.append(data)
+    if not w.active(node.operands[0]):
+        raise w.refuse(node, "it looks up a parameter: give the lookup's result to the network instead")
+    if node.op.name == "pad" and np.isnan(node.attrs["value"]):
+        raise w.refuse(node, "it pads with NaN")
+    if node.results[0].dtype != dtypes.float32 and w.users.get(node.results[0]):
+        raise w.refuse(node, f"its {node.results[0].dtype.name} result is used inside the network")
+    source = w.value(node.operands[0])
+    output = w.shared(node, source)
+    w.steps.append(Move(node.place, (source,), output, w.take(node), node.op, node.attrs, tuple(constants)))
+
+
+__all__ = ["add", "concat", "contraction", "move", "mul", "pool", "unary"]
