@@ -13,6 +13,7 @@ from typing import Any
 
 from shohin.core import dtypes, loop
 from shohin.core.axes import Dim, Solved
+from shohin.core.dtypes import DType
 from shohin.core.errors import IRError
 from shohin.core.graph import Node
 from shohin.core.loop import Expr, Var
@@ -20,6 +21,7 @@ from shohin.core.nest import Acc, Loop, Nest, Out
 from shohin.ops.kinds import fold_order
 
 At = Callable[..., Expr]
+Temp = Callable[[tuple[int, ...], DType], str]
 Attrs = Mapping[str, Any]
 
 
@@ -101,11 +103,11 @@ def _index(dims: Sequence[Dim], shape: Sequence[int], names: Mapping[str, Expr],
 # ------------------------------------------------------------------------------------------------- nests
 
 
-def nests(node: Node, outs: Sequence[str], at: At) -> list[Nest]:
-    """The loops of an op that is not pointwise; ``outs`` are its results' buffers."""
+def nests(node: Node, outs: Sequence[str], at: At, temp: Temp) -> list[Nest]:
+    """The loops of an op that is not pointwise; ``outs`` are its results' buffers, ``temp`` makes another one."""
     special = _SPECIAL.get(node.op.nest) if isinstance(node.op.nest, str) else None
     if special is not None:
-        return special(node, outs, at)
+        return special(node, outs, at, temp)
     return [_related(node, outs[0], at)]
 
 
@@ -155,12 +157,17 @@ def _related(node: Node, out: str, at: At) -> Nest:
     kind = op.dtypes.accumulator(result.dtype if op.combiner == "fma" else node.operands[0].dtype)
     identity = op.identity(kind)
     pad = identity if op.combiner != "fma" else 0
+    if op.pad is not None and isinstance(op.pad.value, str) and op.pad.value in node.attrs:
+        pad = node.attrs[op.pad.value]
     values = [loop.cast(at(k, index, guard, pad if guard is not None else None), kind) for k, index in enumerate(indices)]
     integer = kind in dtypes.INTEGER
     combiner = op.combiner or "add"
     terms: tuple[Expr, ...] = tuple(values)
+    if combiner == "fma":
+        assert op.body is not None
+        terms = op.body(*values, **node.attrs)
     if combiner == "fma" and integer:
-        combiner, terms = "add", (values[0] * values[1],)
+        combiner, terms = "add", (terms[0] * terms[1],)
     acc = Acc(("acc",), combiner, (loop.const(identity, kind),), terms, (kind,))
     order = op.order or fold_order(len(node.operands[0].shape), node.attrs.get("axis", ()))
     if not red:  # nothing to fold: one term
@@ -173,7 +180,7 @@ def _free(shape: Sequence[int], skip: int | None = None) -> tuple[list[Loop], li
     return loops, [Var(f"i{k}") for k in range(len(shape))]
 
 
-def _arg(node: Node, outs: Sequence[str], at: At) -> list[Nest]:
+def _arg(node: Node, outs: Sequence[str], at: At, temp: Temp) -> list[Nest]:
     """Value and position fold together; the first of equal ones stays, NaN wins."""
     axis, shape = node.attrs["axis"], node.operands[0].shape
     free, coords = _free(shape, axis)
@@ -185,7 +192,7 @@ def _arg(node: Node, outs: Sequence[str], at: At) -> list[Nest]:
     return [Nest(tuple(free), (Loop(f"i{axis}", shape[axis]),), (acc,), (Out(outs[0], store, loop.Name("place", dtypes.int64)),), "sequence", node.place)]
 
 
-def _running(node: Node, outs: Sequence[str], at: At) -> list[Nest]:
+def _running(node: Node, outs: Sequence[str], at: At, temp: Temp) -> list[Nest]:
     """Each element is the sum of those up to it, in order."""
     axis, shape = node.attrs["axis"], node.operands[0].shape
     free, coords = _free(shape)
@@ -198,7 +205,7 @@ def _running(node: Node, outs: Sequence[str], at: At) -> list[Nest]:
     return [Nest(tuple(free), (Loop("j", shape[axis]),), (acc,), (Out(outs[0], tuple(coords), loop.cast(loop.Name("acc", kind), node.results[0].dtype)),), "sequence", node.place)]
 
 
-def _rank(node: Node, outs: Sequence[str], at: At) -> list[Nest]:
+def _rank(node: Node, outs: Sequence[str], at: At, temp: Temp) -> list[Nest]:
     """A stable argsort: each element's rank is a count, and its position is stored there."""
     axis, shape = node.attrs["axis"], node.operands[0].shape
     free, coords = _free(shape)
@@ -216,11 +223,13 @@ def _rank(node: Node, outs: Sequence[str], at: At) -> list[Nest]:
         tie = tie | (loop.isnan(other) & loop.isnan(mine))
     before = ahead | (tie & (Var("j") < coords[axis]))
     acc = Acc(("rank",), "add", (loop.const(0, dtypes.int32),), (loop.cast(before, dtypes.int32),), (dtypes.int32,))
-    spot = tuple(loop.Name("rank", dtypes.int32) if k == axis else c for k, c in enumerate(coords))
-    return [Nest(tuple(free), (Loop("j", shape[axis]),), (acc,), (Out(outs[0], spot, loop.cast(coords[axis], dtypes.int64)),), "sequence", node.place)]
+    ranks = temp(shape, dtypes.int32)
+    count = Nest(tuple(free), (Loop("j", shape[axis]),), (acc,), (Out(ranks, tuple(coords), loop.Name("rank", dtypes.int32)),), "sequence", node.place)
+    spot = tuple(loop.Load(ranks, tuple(coords), dtypes.int32) if k == axis else c for k, c in enumerate(coords))
+    return [count, Nest(tuple(free), (), (), (Out(outs[0], spot, loop.cast(coords[axis], dtypes.int64)),), "sequence", node.place)]
 
 
-def _scatter(node: Node, outs: Sequence[str], at: At) -> list[Nest]:
+def _scatter(node: Node, outs: Sequence[str], at: At, temp: Temp) -> list[Nest]:
     """Zeros, then updates added in the order of the indices."""
     axis, b, shape = node.attrs["axis"], node.attrs["batch_dims"], node.attrs["shape"]
     g, i = node.operands
@@ -236,7 +245,7 @@ def _scatter(node: Node, outs: Sequence[str], at: At) -> list[Nest]:
     return [zero, add]
 
 
-def _last(node: Node, outs: Sequence[str], at: At) -> list[Nest]:
+def _last(node: Node, outs: Sequence[str], at: At, temp: Temp) -> list[Nest]:
     n = node.operands[0].shape[0]
     hit = loop.equal(loop.cast(at(0, (Var("j"),), None, None), dtypes.int32), Var("i0"))
     term = loop.select(hit, loop.cast(Var("j"), dtypes.int64), loop.const(-1, dtypes.int64))
@@ -245,7 +254,7 @@ def _last(node: Node, outs: Sequence[str], at: At) -> list[Nest]:
     return [Nest((Loop("i0", node.attrs["size"]),), (Loop("j", n),), (acc,), (out,), "sequence", node.place)]
 
 
-_SPECIAL: dict[Any, Callable[[Node, Sequence[str], At], list[Nest]]] = {"arg": _arg, "running": _running, "rank": _rank, "scatter": _scatter, "last": _last}
+_SPECIAL: dict[Any, Callable[[Node, Sequence[str], At, Temp], list[Nest]]] = {"arg": _arg, "running": _running, "rank": _rank, "scatter": _scatter, "last": _last}
 
 
 def check(node: Node) -> None:

@@ -169,7 +169,7 @@ def _accs(build: Builder, tag: str) -> dict[str, str]:
 
 
 def _block(build: Builder, tile: Tile, blocks: int, finish: Callable[[Scope, int], Lines], scope: Scope) -> Lines:
-    """``blocks`` blocks of 32 rows from ``block`` on (one: up to ``last``), each from the identity, into ``a_p<k><tag>``."""
+    """``blocks`` blocks of 32 rows from ``block`` on (one: up to ``last``), each from the identity: ``a_p<k><tag>``."""
     lines: Lines = []
     end = f"{BLOCK}"
     if blocks == 1:

@@ -231,7 +231,7 @@ class Lowering:
         if node.op.nest == "control":
             CONTROL[node.op.name](self, node, outs)
             return
-        self.steps.extend(derive.nests(node, outs, self.at(node)))
+        self.steps.extend(derive.nests(node, outs, self.at(node), self.temp))
 
     # -- kernels
     def _claim(self, node: Node) -> Kernel | None:
@@ -275,7 +275,7 @@ class Lowering:
     def _emit_folded(self, node: Node, chain: Sequence[Node]) -> None:
         """A fold's loops, with the chain applied where its result is stored."""
         out = self.name((chain or [node])[-1].results[0], "temp")
-        nest = derive.nests(node, [out], self.at(node))[0]
+        nest = derive.nests(node, [out], self.at(node), self.temp)[0]
         if chain:
             store = nest.outs[0]
             nest = replace(nest, outs=(replace(store, value=self._epilogue(node, chain, store.index, store.value)),))

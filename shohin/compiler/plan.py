@@ -204,8 +204,8 @@ def place(blocks: Sequence[Block]) -> list[Block]:
 
 
 def _around(loops: Sequence[tuple[int, int]], uses: Sequence[Use], first: dict[str, int], last: dict[str, int]) -> None:
-    """A value that a loop carries round, or that lives on both sides of it, needs its memory for the whole loop; one that
-    each turn writes before it reads, and that nobody else uses, does not."""
+    """A value that a loop carries round, or that lives on both sides of it, needs its memory for the whole loop; one
+    that each turn writes before it reads, and that nobody else uses, does not."""
     for start, end in loops:
         inside = range(start, end + 1)
         for name in {n for i in inside for n in uses[i].reads | uses[i].writes}:

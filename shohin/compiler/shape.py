@@ -149,7 +149,8 @@ def _fold_units(shaped: Shaped) -> Shaped:
                 for u, k in inner.items():
                     terms[u] = terms.get(u, 0) + c * k
             e = replace(e, const=const, terms=tuple((t, c) for t, c in terms.items() if c))
-            return simplify(e, ranges) or e
+            simpler = simplify(e, ranges)
+            return e if simpler is None else simpler
         return simplify(e, ranges)
 
     shaped = apply(shaped, rule)

@@ -1,4 +1,4 @@
-"""The walk's rules: which steps an op makes, and what follows it that belongs to it. One function a rule of a record."""
+"""The walk's rules: which steps an op makes, and what follows it that belongs to it, one function a rule."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def pool(w: Walk, node: Node) -> None:
         var = follower.results[0]
         if follower.op.name == "divide":
             break
-    if path and path[-1].op.name == "divide" and path[-1].operands[0] is not None and not w.active(path[-1].operands[1]):
+    if path and path[-1].op.name == "divide" and not w.active(path[-1].operands[1]):
         data = w.parameters.constant(w.parameters.peel(path[-1].operands[1]))
         if data is not None and (data.size == 1 or len(path) == 1):
             n = data.reshape(()) if data.size == 1 else data
@@ -212,8 +212,10 @@ def move(w: Walk, node: Node) -> None:
         constants.append(data)
     if not w.active(node.operands[0]):
         raise w.refuse(node, "it looks up a parameter: give the lookup's result to the network instead")
-    if node.op.name == "pad" and np.isnan(node.attrs["value"]):
-        raise w.refuse(node, "it pads with NaN")
+    if node.op.name == "pad" and node.attrs["value"] not in (0, float("inf"), float("-inf")):
+        raise w.refuse(node, f"it pads with {node.attrs['value']}; 0 and infinities have a definition")
+    if node.op.name == "max_pool2d" and any(max(p) >= k for p, k in zip(node.attrs["padding"], node.attrs["kernel"])):
+        raise w.refuse(node, "some windows lie in the padding alone")
     if node.results[0].dtype != dtypes.float32 and w.users.get(node.results[0]):
         raise w.refuse(node, f"its {node.results[0].dtype.name} result is used inside the network")
     source = w.value(node.operands[0])

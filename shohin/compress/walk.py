@@ -1,8 +1,8 @@
 """From a network to quantized steps: trace in evaluation mode, then walk the graph, where consumers are known.
 
 A contraction absorbs the bias, batch norm and clamp-like activation that follow as its sole consumers; everything else
-closes the region (design, section 6). Which rule an op follows is said by its record (``Op.quant``); ``RULES`` holds the
-rules by name, ``regions.py`` what they build.
+closes the region (design, section 6). Which rule an op follows is said by its record (``Op.quant``); ``RULES`` holds
+the rules by name, ``regions.py`` what they build.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ def walk(net: Module, avals: Sequence[Aval], stays_float: Callable[[str], bool])
     with alone(), mode(net, training=False):
         staged = stage(flat, avals, [f"x{i}" for i in range(len(avals))])
     if staged.writes:
-        raise QuantizationError(f"the network writes {staged.writes[0]} in evaluation mode; a quantized one has no state")
+        raise QuantizationError(
+            f"the network writes {staged.writes[0]} in evaluation mode; a quantized network has no state yet"
+        )
     graph, n = staged.graph, len(avals)
     consts = list(graph.consts)
     for tensor, var in zip(staged.tensors, graph.inputs[n:], strict=False):

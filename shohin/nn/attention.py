@@ -47,15 +47,15 @@ class MultiheadAttention(Module):
     def forward(
         self, query: Any, key: Any = None, value: Any = None, mask: Any = None, *, causal: bool = False
     ) -> Tensor:
-        q = floating(self, query, self.in_proj_weight.dtype)
+        q = floating(self, query, self.in_proj_weight)
         channels(self, q, self.embed_dim, "n t e")
         if key is None and value is None:
             parts = self._project(q, 0, 3)
             e = self.embed_dim
             heads = [self._split(parts[..., i * e : (i + 1) * e]) for i in range(3)]
         else:
-            k = q if key is None else floating(self, key, q.dtype)
-            v = k if value is None else floating(self, value, q.dtype)
+            k = q if key is None else floating(self, key, self.in_proj_weight)
+            v = k if value is None else floating(self, value, self.in_proj_weight)
             for t in (k, v):
                 channels(self, t, self.embed_dim, "n s e")
             heads = [self._split(self._project(t, i, i + 1)) for i, t in enumerate((q, k, v))]
@@ -91,7 +91,7 @@ class SqueezeExcite(Module):
         self.fc2, self.scale_activation = Conv2d(inner, input_channels, 1), scale_activation()
 
     def forward(self, x: Any) -> Tensor:
-        x = floating(self, x)
+        x = floating(self, x, self.fc1.weight)
         means = reduce.mean(x, axis=(1, 2), keepdims=True) if x.ndim == 4 else x
         return x * self.scale_activation(self.fc2(self.activation(self.fc1(means))))
 

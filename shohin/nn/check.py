@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from shohin.core import dtypes, interp
-from shohin.core.dtypes import DType
 from shohin.core.errors import DtypeError, ShapeError
 from shohin.core.module import Module
 from shohin.core.tensor import Tensor, as_tensor
@@ -21,15 +20,16 @@ def place_of(layer: Module) -> str:
     return f"{kind} at {at}" if at and not at.startswith("=") else kind
 
 
-def floating(layer: Module, x: Any, dtype: DType = dtypes.float32) -> Tensor:
-    """``x`` as a tensor of a floating dtype that a layer with weights of ``dtype`` takes.
+def floating(layer: Module, x: Any, weight: Tensor | None = None) -> Tensor:
+    """``x`` as a tensor of a floating dtype; a layer with weights takes float64 only if they are float64 too.
 
     Raises:
         DtypeError: integers, booleans, or float64 where the weights are narrower; the message has the ``astype``.
     """
-    tensor = as_tensor(x)
-    fits = tensor.dtype in dtypes.FLOATING and (tensor.dtype != dtypes.float64 or dtype == dtypes.float64)
-    if not fits:
+    tensor, dtype = as_tensor(x), dtypes.float32 if weight is None else weight.dtype
+    if tensor.dtype not in dtypes.FLOATING or (
+        weight is not None and tensor.dtype == dtypes.float64 and dtype != dtypes.float64
+    ):
         raise DtypeError(
             f"{place_of(layer)}: x is {tensor.aval}, expected {dtype.name}; write x.astype(sh.{dtype.name})"
         )

@@ -45,7 +45,7 @@ class Conv2d(Module):
         self.bias = Param(init.kaiming_uniform((out_channels,), fan_in)) if bias else None
 
     def forward(self, x: Any) -> Tensor:
-        x = floating(self, x, self.weight.dtype)
+        x = floating(self, x, self.weight)
         channels(self, x, self.in_channels, "n h w c")
         y = conv2d(x, self.weight, stride=self.stride, padding=self.padding, dilation=self.dilation, groups=self.groups)
         return y if self.bias is None else y + self.bias
@@ -88,7 +88,7 @@ class Conv1d(Module):
         self.bias = Param(init.kaiming_uniform((out_channels,), fan_in)) if bias else None
 
     def forward(self, x: Any) -> Tensor:
-        x = floating(self, x, self.weight.dtype)
+        x = floating(self, x, self.weight)
         channels(self, x, self.in_channels, "n l c")
         along = self.padding
         if not isinstance(along, str):

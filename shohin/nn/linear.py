@@ -30,7 +30,7 @@ class Linear(Module):
         self.bias = Param(init.kaiming_uniform((out_features,), in_features)) if bias else None
 
     def forward(self, x: Any) -> Tensor:
-        x = floating(self, x, self.weight.dtype)
+        x = floating(self, x, self.weight)
         channels(self, x, self.in_features, "... in")
         y = matmul(x, self.weight, transpose_b=True)
         return y if self.bias is None else y + self.bias

@@ -146,7 +146,7 @@ class _BatchNorm(Module):
         self.running_var = Buffer(np.ones(num_features, np.float32))
 
     def forward(self, x: Any) -> Tensor:
-        x = floating(self, x, self.running_mean.dtype)
+        x = floating(self, x, self.running_mean)
         if not (x.ndim == 2 and "l" in self._layout.split()):
             channels(self, x, self.num_features, self._layout)
         else:
@@ -205,9 +205,10 @@ class _Trailing(Module):
     """A norm over the last dims, which must be ``normalized_shape``."""
 
     normalized_shape: tuple[int, ...]
+    weight: Any
 
     def _checked(self, x: Any) -> Tensor:
-        x, dims = floating(self, x), len(self.normalized_shape)
+        x, dims = floating(self, x, self.weight), len(self.normalized_shape)
         if x.shape[x.ndim - dims :] != self.normalized_shape:
             raise ShapeError(
                 f"{place_of(self)}: x has shape {x.shape}, expected (..., {', '.join(map(str, self.normalized_shape))})"
@@ -279,7 +280,7 @@ class GroupNorm(Module):
         self.weight, self.bias = (_ones(num_channels), _zeros(num_channels)) if affine else (None, None)
 
     def forward(self, x: Any) -> Tensor:
-        x = floating(self, x)
+        x = floating(self, x, self.weight)
         channels(self, x, self.num_channels, "n ... c")
         return group_norm(x, self.num_groups, self.weight, self.bias, eps=self.eps)
 

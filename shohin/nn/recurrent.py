@@ -70,6 +70,7 @@ class _Recurrent(Module):
     """Layers and directions around one of the two loops. ``states`` is 1 (h) or 2 (h and c)."""
 
     _gate_count, _states = 0, 0
+    weight_hh_l0: Any
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, dropout: float = 0.0,
                  bidirectional: bool = False) -> None:  # fmt: skip
@@ -93,7 +94,7 @@ class _Recurrent(Module):
         return [getattr(self, f"{kind}_{suffix}") for kind in kinds]
 
     def _run(self, x: Any, states: Any) -> tuple[Tensor, list[Tensor]]:
-        x = floating(self, x)
+        x = floating(self, x, self.weight_hh_l0)
         channels(self, x, self.input_size, "n l c")
         parts = self._parts()
         shape = (len(parts), x.shape[0], self.hidden_size)

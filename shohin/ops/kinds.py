@@ -234,7 +234,7 @@ def contraction(name: str, *, axes: Any, operands: tuple[str, str], attrs: Mappi
     def record(full: str, relation: Any, slots: tuple[str, str], extra: Mapping[str, Attr], order: str, text: str, draw: Callable[..., Any], q: Quant) -> Op:
         return register(Op(
             name=full, kind="contraction", doc=text, source=source, operands=slots, results=("y",), attrs={**attrs, **extra},
-            dtypes=kinds, axes=relation, shape=None, body=lambda x, w: (x, w), combiner="fma", identity=lambda d: d.type(0), order=order,
+            dtypes=kinds, axes=relation, shape=None, body=lambda x, w, **attrs: (x, w), combiner="fma", identity=lambda d: d.type(0), order=order,
             pad=Pad(0, "skip"), fin=None, numpy=in_compute(_evaluator(full)), vjp=(DERIVED, DERIVED), nest="derived", batch=None, alias=False,
             quant=q, tol=Tol(64, 1e-5), samples=draw, edges=(),
         ))  # fmt: skip

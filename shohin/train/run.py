@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -90,10 +89,6 @@ class Run:
 
     def _copy(self) -> None:
         container.replace(self.last, [self.best.read_bytes()])
-
-    def free(self) -> int:
-        """Bytes that are free on the folder's disk."""
-        return shutil.disk_usage(self.folder).free
 
 
 def _records(log: Path) -> list[Record]:

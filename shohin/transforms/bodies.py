@@ -51,7 +51,8 @@ def _reverse_call(op: Op, operands: list[Tensor], attrs: Attrs, mask: list[bool]
     def back(given: list[Tensor | None]) -> list[Tensor | None]:
         outs, cts = results, _zeros(results, given)
         single = len(outs) == 1
-        found = backward(tuple(operands[:n]), outs[0] if single else tuple(outs), cts[0] if single else tuple(cts))
+        with reverse.Pure(interp.current()).inside():
+            found = backward(tuple(operands[:n]), outs[0] if single else tuple(outs), cts[0] if single else tuple(cts))
         grads = list(found) if isinstance(found, tuple | list) else [found]
         if len(grads) != n:
             raise GradientError(f"custom_vjp {attrs['name'].split(':')[1]}: the rule gives {len(grads)} gradients for {n} arguments")

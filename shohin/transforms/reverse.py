@@ -117,6 +117,26 @@ class Reverse(Frame):
         return found
 
 
+class Pure(Frame):
+    """Around a backward rule that a user wrote: ops pass to the parent, cells and random numbers are refused."""
+
+    kind = "a backward rule"
+    online = True
+
+    def bind(self, op: Op, operands: Sequence[Tensor], attrs: Mapping[str, Any]) -> tuple[Tensor, ...]:
+        with self.outside():
+            return interp.bind(op, operands, attrs)
+
+    def read(self, cell: Cell) -> Tensor:
+        if cell in self.new:
+            return self.now[cell]
+        raise GradientError(f"a backward rule reads {cell}; it is pure: no cell and no random number; pass the value as an argument of the function")
+
+    def check_write(self, cell: Cell, value: Tensor) -> None:
+        if cell not in self.new:
+            raise GradientError(f"a backward rule writes {cell}; it is pure: effects happen once, in the forward pass")
+
+
 def _backward_place(place: str) -> Any:
     return interp.at(place + "'" if place.startswith("=") else place if place.endswith("'") else place + "'")
 
@@ -254,4 +274,4 @@ def call_rule(op: Op, operands: list[Tensor], attrs: Mapping[str, Any], mask: li
 
 
 
-__all__ = ["GRAPH_RULES", "Reverse", "SplitVjp", "differentiable", "split_vjp", "transposed"]
+__all__ = ["GRAPH_RULES", "Pure", "Reverse", "SplitVjp", "differentiable", "split_vjp", "transposed"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -43,8 +44,8 @@ class Cases:
 
     def nest(
         self,
-        free: dict[str, int],
-        red: dict[str, int],
+        free: Mapping[str, int],
+        red: Mapping[str, int],
         accs: tuple[Acc, ...],
         outs: list[tuple[str, tuple, Expr]],
         order: str = "sequence",

@@ -48,16 +48,16 @@ def truth(name: str, *args: np.ndarray) -> np.ndarray:
     with np.errstate(all="ignore"):
         if name == "erf":
             return np.vectorize(math.erf, otypes=[np.float64])(args[0].astype(np.float64)).astype(wide)
-        return {"pow": np.power, "atan2": np.arctan2}.get(name, getattr(np, name, None))(*xs)
+        return getattr(np, {"pow": "power", "atan2": "arctan2"}.get(name, name))(*xs)
 
 
 def ulps(name: str, got: np.ndarray, *args: np.ndarray) -> np.ndarray:
     """Distance in units of the last place of the truth; infinite where classes (nan, inf, sign of zero) differ."""
     want = truth(name, *args)
     dtype = got.dtype
-    rounded = want.astype(dtype)
     info = np.finfo(dtype)
     with np.errstate(all="ignore"):
+        rounded = want.astype(dtype)
         size = np.maximum(np.abs(np.spacing(rounded)), info.smallest_subnormal).astype(want.dtype)
         distance = np.abs(got.astype(want.dtype) - want) / size
     same = (got == rounded) | (np.isnan(got) & np.isnan(rounded))

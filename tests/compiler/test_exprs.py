@@ -151,7 +151,7 @@ def test_casts() -> None:
         info = np.iinfo(t)
         x = bench.operand(
             np.concatenate(
-                [[0, info.max, info.min], rng.integers(info.min, info.max, N - 3, dtype=t, endpoint=True)]
+                [np.array([0, info.max, info.min], t), rng.integers(info.min, info.max, N - 3, dtype=t, endpoint=True)]
             ).astype(t)
         )
         for to in (*INTS, F32, F64, dtypes.bool_):

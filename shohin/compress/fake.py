@@ -1,0 +1,222 @@
+"""The network on float32 tensors that hold integers: training (fake quantization) and evaluation, one function a step.
+
+    q = clamp(round_ste(x / s) + z),   acc = contract(q - z, q_w) + q_b,   q' = requant(acc, M, z', lo, hi)
+
+Evaluation reads the stored constants; training makes those of contractions from the current weights (Q2) and, with a
+batch norm, from the batch's statistics (Q6). Sums are exact: up to ``TERMS`` products in float32, beyond by chunks that
+are added in float64 and rounded once, so that the accumulator is float32(acc) in every order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shohin.compress.freeze import norm_of, weight_of
+from shohin.compress.steps import Add, Concat, Contract, Entry, Float, Move, Mul, Pool, Program, Step, Table
+from shohin.core import dtypes, interp
+from shohin.core.tensor import Tensor, as_tensor
+from shohin.ops import kinds, math, move, quant, reduce
+from shohin.ops.activations import stop_gradient
+from shohin.ops.linear import matmul
+
+TERMS = 2**24 // (255 * 127)  # 518: sums of so many products are below 2^24
+POOLED = 2**24 // 255
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A grid as tensors: s, and z in float32."""
+
+    s: Tensor
+    z: Tensor
+
+
+@dataclass
+class Fake:
+    """One pass. ``owner(norm)`` gives (uses the batch's statistics, momentum) of an absorbed batch norm."""
+
+    program: Program
+    grids: Mapping[str, Scale]
+    constants: Mapping[str, Mapping[str, Tensor]]
+    params: Sequence[Tensor]
+    training: bool
+    owner: Callable[[Any], tuple[bool, float]]
+    base: str = ""
+
+    def run(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Every value of the program; those on a grid as integers in float32."""
+        self.now: dict[int, Tensor] = dict(zip(self.program.inputs, inputs, strict=True))
+        for step in self.program.steps:
+            path = step.place.partition("/")[0]
+            with interp.at(f"{self.base}.{path}" if self.base and path else self.base or path):
+                self.now[step.output] = self.step(step)
+        return [self.now[k] for k in range(len(self.program.values))]
+
+    def scale(self, value: int) -> Scale:
+        name = self.program.values[value].grid
+        assert name is not None
+        return self.grids[name]
+
+    def real(self, value: int) -> Tensor:
+        """A value as float32 (Q7, float output)."""
+        q = self.now[value]
+        if self.program.values[value].grid is None or q.dtype not in dtypes.FLOATING:
+            return q
+        g = self.scale(value)
+        return (q - g.z) * g.s
+
+    def centred(self, value: int) -> Tensor:
+        return self.now[value] - self.scale(value).z
+
+    def close(self, step: Step, acc: Tensor, M: Tensor) -> Tensor:
+        """Q3."""
+        z, c = self.scale(step.output).z, self.constants[step.place]
+        lo, hi = (math.astype(c[k], dtypes.float32) for k in ("lo", "hi"))
+        return quant.requantize(acc, M, lo - z, hi - z) + z
+
+    def step(self, step: Step) -> Tensor:
+        match step:
+            case Entry():
+                g = self.scale(step.output)
+                return quant.quantize(self.real(step.inputs[0]), g.s, -128.0 - g.z, 127.0 - g.z) + g.z
+            case Contract():
+                return self.contract(step)
+            case Add():
+                m = self.constants[step.place]["m"]
+                parts = [self.centred(k) * math.astype(m[i], dtypes.float32) for i, k in enumerate(step.inputs)]
+                acc = parts[0]
+                for part in parts[1:]:
+                    acc = acc + part
+                return self.close(step, acc, self.constants[step.place]["M"])
+            case Mul():
+                a, b = (self.centred(k) for k in step.inputs)
+                return self.close(step, a * b, self.constants[step.place]["M"])
+            case Pool():
+                x = self.centred(step.inputs[0])
+                wide = step.terms > POOLED
+                acc = interp.bind(step.op, [math.astype(x, dtypes.float64) if wide else x], step.attrs)[0]
+                acc = math.astype(acc, dtypes.float32)
+                return move.reshape(self.close(step, acc, self.constants[step.place]["M"]), step.shape)
+            case Concat():
+                M = self.constants[step.place]["M"]
+                parts = [self.close(step, self.centred(k), M[i]) for i, k in enumerate(step.inputs)]
+                return move.concat(parts, axis=step.axis)
+            case Table():
+                c = self.constants[step.place]
+                return quant.lookup_ste(self.now[step.inputs[0]], math.astype(c["table"], dtypes.float32), c["slope"])
+            case Move():
+                return self.moved(step)
+            case Float():
+                operands = [self.real(k) if kind == "value" else self.params[k] for kind, k in step.operands]
+                return interp.bind(step.op, operands, step.attrs)[0]
+            case _:
+                raise TypeError(step.kind)
+
+    def moved(self, step: Move) -> Tensor:
+        q = self.now[step.inputs[0]]
+        if step.op.name == "pad":
+            value, z = step.attrs["value"], self.scale(step.output).z
+            if value == 0:
+                return interp.bind(step.op, [q - z], step.attrs)[0] + z
+            return interp.bind(step.op, [q], {**step.attrs, "value": 127.0 if value > 0 else -128.0})[0]
+        return interp.bind(step.op, [q, *(as_tensor(c) for c in step.constants)], step.attrs)[0]
+
+    # -- contractions
+    def contract(self, step: Contract) -> Tensor:
+        x, c = self.centred(step.inputs[0]), self.constants[step.place]
+        if not self.training:
+            total = exact(step, x, math.astype(c["q_w"], dtypes.float32))
+            return self.finish(step, total, c["q_b"], c["M"])
+        w, k, b, b_eff = self.folded(step)
+        s_x, s_y = self.scale(step.inputs[0]).s, self.scale(step.output).s
+        s_w = stop_gradient(widened(w, k, b_eff, s_x))
+        q_w = quant.quantize(w, move.reshape(s_w, (-1, *(1,) * (w.ndim - 1))), -127.0, 127.0)
+        total = exact(step, x, q_w)
+        if step.norm is not None and self.owner(step.norm)[0]:
+            k, b_eff = self.batch(step, total, b, s_x * s_w)
+        t = (s_x * s_w) * k
+        q_b = quant.quantize(b_eff, t, -(2.0**23), 2.0**23)
+        return self.finish(step, total, q_b, quant.bound_multiplier(t / s_y))
+
+    def finish(self, step: Contract, total: Tensor, q_b: Tensor, M: Tensor) -> Tensor:
+        acc = math.astype(total + math.astype(q_b, total.dtype), dtypes.float32)
+        return move.reshape(self.close(step, acc, M), step.shape)
+
+    def folded(self, step: Contract) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(w, k, b, b_eff) of Q2, with the running statistics."""
+        w = as_tensor(weight_of(step, self.params))
+        c = step.channels
+        if step.op == "scale":
+            w = move.broadcast_to(move.reshape(w, (-1,)), (c,))
+        zero = move.zeros((c,))
+        b = zero if step.bias is None else move.broadcast_to(move.reshape(self.params[step.bias], (-1,)), (c,))
+        norm = norm_of(step, self.params)
+        if norm is None:
+            return w, move.ones((c,)), b, b
+        gamma, beta, mean, var, eps = norm
+        k = move.broadcast_to(quant.bound_gain(gamma / math.sqrt(var + eps)), (c,))
+        return w, k, b, (b - mean) * k + beta
+
+    def batch(self, step: Contract, total: Tensor, b: Tensor, unit: Tensor) -> tuple[Tensor, Tensor]:
+        """(k, b_eff) from the batch's own statistics, which move the running ones (Q6)."""
+        norm, values = step.norm, norm_of(step, self.params)
+        assert norm is not None and values is not None
+        gamma, beta, _, _, eps = values
+        y = math.astype(total, dtypes.float32) * unit + b
+        axes = tuple(range(y.ndim - 1))
+        mean = reduce.mean(y, axis=axes)
+        centred = y - mean
+        var = reduce.mean(centred * centred, axis=axes)
+        n = y.size // y.shape[-1]
+        if norm.cells is not None:
+            m = self.owner(norm)[1]
+            unbiased = var * (n / max(n - 1, 1))
+            for cell, new in zip(norm.cells, (mean, unbiased), strict=True):
+                cell.write(cell.read() * (1 - m) + stop_gradient(new) * m)
+        k = quant.bound_gain(gamma / math.sqrt(var + eps))
+        return k, (b - mean) * k + beta
+
+
+def widened(w: Tensor, k: Tensor, b_eff: Tensor, s_x: Tensor) -> Tensor:
+    """s_w of Q2."""
+    w, k, b_eff = stop_gradient(w), stop_gradient(k), stop_gradient(b_eff)
+    size = math.abs(w)
+    top = (reduce.max(size, axis=tuple(range(1, w.ndim))) if w.ndim > 1 else size) / 127.0
+    need = math.abs(b_eff) / ((s_x * math.abs(k)) * 2.0**22)
+    return math.maximum(math.maximum(top, need), 2.0**-40)
+
+
+def exact(step: Contract, x: Tensor, w: Tensor) -> Tensor:
+    """The sum of products of integers, exact: float32 up to ``TERMS`` terms, else float64."""
+    if step.op == "scale":
+        return x * w
+    if step.terms <= TERMS:
+        return product(step, x, w)
+    axis = x.ndim - 1
+    rest = step.terms // w.shape[-1]
+    size = TERMS // rest
+    if step.op == "conv2d" and (step.attrs["groups"] != 1 or size == 0):
+        return product(step, math.astype(x, dtypes.float64), math.astype(w, dtypes.float64))
+    total: Tensor | None = None
+    for start in range(0, x.shape[-1], size):
+        stop = min(start + size, x.shape[-1])
+        part = math.astype(product(step, _cut(x, axis, start, stop), _cut(w, w.ndim - 1, start, stop)), dtypes.float64)
+        total = part if total is None else total + part
+    assert total is not None
+    return total
+
+
+def _cut(x: Tensor, axis: int, start: int, stop: int) -> Tensor:
+    return move.slice_(x, [start if i == axis else 0 for i in range(x.ndim)],
+                       [stop if i == axis else n for i, n in enumerate(x.shape)])  # fmt: skip
+
+
+def product(step: Contract, x: Tensor, w: Tensor) -> Tensor:
+    if step.op == "matmul":
+        return matmul(x, w, transpose_b=True)
+    return interp.bind(kinds.get(step.op), [x, w], step.attrs)[0]
+
+
+__all__ = ["Fake", "Scale", "exact", "widened"]

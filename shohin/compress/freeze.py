@@ -1,0 +1,119 @@
+"""``freeze``: the constants of every step, computed once, in NumPy, by ``definitions`` (Q4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from shohin.compress import definitions as d
+from shohin.compress.definitions import Grid
+from shohin.compress.steps import Add, Concat, Contract, Mul, Pool, Program, Step, Table
+from shohin.core import interp
+from shohin.core.tensor import Tensor, as_tensor
+from shohin.transforms.grad import vjp
+
+Array = np.ndarray[Any, Any]
+Constants = dict[str, Array]
+
+
+def freeze(program: Program, params: Sequence[Array], grids: Mapping[str, Grid]) -> dict[str, Constants]:
+    """Constants by place; a ``QuantizationError`` where a definition does not hold or a range cannot be proved."""
+    found: dict[str, Constants] = {}
+    for step in program.steps:
+        x = [_grid(program, k, grids) for k in step.inputs]
+        y = _grid(program, step.output, grids)
+        made = constants(step, params, x, y)
+        if made:
+            found[step.place] = made
+    return found
+
+
+def _grid(program: Program, value: int, grids: Mapping[str, Grid]) -> Any:
+    name = program.values[value].grid
+    return None if name is None else grids[name]
+
+
+def constants(step: Step, params: Sequence[Array], x: Sequence[Grid], y: Grid) -> Constants:
+    """What a step keeps."""
+    match step:
+        case Contract():
+            return _contract(step, params, x[0], y)
+        case Add():
+            m, M = d.add_constants([g.s for g in x], step.signs, y.s)
+            return {"m": m, "M": M, **_bounds(step.clamp, y)}
+        case Mul():
+            return {"M": d.mul_multiplier(x[0].s, x[1].s, y.s), **_bounds(step.clamp, y)}
+        case Pool():
+            return {"M": d.pool_multiplier(x[0].s, y.s, step.n), **_bounds(step.clamp, y)}
+        case Concat():
+            return {"M": np.stack([d.concat_multiplier(g.s, y.s) for g in x]), **_bounds(step.clamp, y)}
+        case Table():
+            return {"table": d.by_code(d.table(function(step), x[0], y)), "slope": d.by_code(slope(step, x[0], y))}
+        case _:
+            return {}
+
+
+def _bounds(clamp: Any, y: Grid) -> Constants:
+    lo, hi = d.bounds(clamp, y)
+    return {"lo": np.asarray(lo, np.int32), "hi": np.asarray(hi, np.int32)}
+
+
+def weight_of(step: Contract, params: Sequence[Any]) -> Any:
+    """w as (out, ...); works on arrays and tensors."""
+    if step.weight is None:
+        return np.ones(step.channels, np.float32)
+    w = params[step.weight]
+    return w.T if step.transpose else w
+
+
+def norm_of(step: Contract, params: Sequence[Any]) -> tuple[Any, ...] | None:
+    """(gamma, beta, mean, var, eps) of an absorbed batch norm."""
+    n = step.norm
+    if n is None:
+        return None
+    of = lambda k, default: np.float32(default) if k is None else params[k]
+    return of(n.gamma, 1), of(n.beta, 0), params[n.mean], params[n.var], np.float32(n.eps)
+
+
+def _contract(step: Contract, params: Sequence[Array], x: Grid, y: Grid) -> Constants:
+    w = weight_of(step, params)
+    if step.op == "scale":
+        w = np.broadcast_to(w.reshape(-1), (step.channels,))
+    b = None if step.bias is None else np.broadcast_to(params[step.bias].reshape(-1), (step.channels,))
+    c = d.contraction(w, b, norm_of(step, params), x.s, y.s, step.place)
+    d.prove(c.q_w, c.q_b, -128 - x.z, 127 - x.z, step.place)
+    return {"q_w": c.q_w, "q_b": c.q_b, "M": c.M, **_bounds(step.clamp, y)}
+
+
+# ------------------------------------------------------------------------------------------------- functions, Q8
+
+
+def function(step: Table) -> Any:
+    """The step's function of float64."""
+
+    def run(v: Array) -> Array:
+        rest = [np.asarray(c, np.float64) for c in step.constants]
+        rest.insert(step.slot, v)
+        return step.op.numpy(*np.broadcast_arrays(*rest), **step.attrs)
+
+    return run
+
+
+def slope(step: Table, x: Grid, y: Grid) -> Array:
+    """d q' / d q for q = -128 ... 127: f' where the clip does not act, in float32, for training only."""
+    q = np.arange(-128, 128)
+    values = (q - x.z).astype(np.float32) * x.s
+
+    def f(v: Tensor) -> Tensor:
+        operands = [as_tensor(np.full(256, c, np.float32)) for c in step.constants]
+        operands.insert(step.slot, v)
+        return interp.bind(step.op, operands, step.attrs)[0]
+
+    out, back = vjp(f, as_tensor(values))
+    with np.errstate(all="ignore"):
+        gradient = back(np.ones(256, np.float32))[0].numpy() * (x.s / y.s)
+        scaled = out.numpy() / y.s
+    inside = (scaled >= -128 - y.z) & (scaled <= 127 - y.z) & np.isfinite(gradient)
+    return np.where(inside, gradient, 0).astype(np.float32)

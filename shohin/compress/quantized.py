@@ -1,0 +1,209 @@
+"""The quantized network: a module with the original cells under their paths, and the integers that they stand for.
+
+``quantized`` holds what was added, by place: observers (``low``, ``high``), grids (``scale``, ``zero``) and the frozen
+``constants``. In training mode the forward pass makes integers from the current weights; in evaluation mode it reads
+the constants, which leaving training mode renews if a weight, statistic or scale has changed since (Q4).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from shohin.compress import definitions, regions
+from shohin.compress.definitions import Grid
+from shohin.compress.fake import Fake, Scale
+from shohin.compress.freeze import freeze
+from shohin.compress.steps import Norm, Program
+from shohin.compress.walk import walk
+from shohin.core import dtypes, interp, trees
+from shohin.core.cells import Buffer
+from shohin.core.errors import DtypeError, PlanError, QuantizationError, StateError
+from shohin.core.graph import Graph
+from shohin.core.module import _MODE_HOOKS, Module
+from shohin.core.op import Aval
+from shohin.core.tensor import Tensor, as_tensor
+from shohin.core.trace import prune, run
+from shohin.ops import math, reduce
+
+Array = np.ndarray[Any, Any]
+OWN = "quantized"
+assert regions  # its rules are what walk goes by
+
+
+class State(Module):
+    """What quantization adds to a network, by place."""
+
+    def __init__(self, grids: Sequence[str], fixed: Mapping[str, tuple[float, int]]) -> None:
+        free = [g for g in grids if g not in fixed]
+        self.low = {g: Buffer(np.zeros((), np.float32), join="mean") for g in free}
+        self.high = {g: Buffer(np.zeros((), np.float32), join="max") for g in free}
+        self.scale = {g: Buffer(np.asarray(fixed.get(g, (1.0, 0))[0], np.float32)) for g in grids}
+        self.zero = {g: Buffer(np.asarray(fixed.get(g, (1.0, 0))[1], np.int32)) for g in grids}
+        self.constants: dict[str, dict[str, Any]] = {}
+
+
+class Quantized(Module):
+    """A network whose activations and weights are integers. Made by ``Plan.apply``.
+
+    Calling it gives float32 (the outputs' integers minus zero point, times scale); ``integers`` gives all places.
+    """
+
+    def __init__(self, net: Module, example: Sequence[Aval], cleared: Sequence[str] = ()) -> None:
+        for name, entry in net._entries():
+            if name == OWN:
+                raise PlanError(f"the network has an attribute {OWN!r} of its own; rename it before applying a plan")
+            self.__dict__[name] = entry
+        self._net, self._cleared = net, tuple(cleared)
+        self._frozen = 0
+        program, _ = walk(net, example, self._stays_float)
+        names = list(dict.fromkeys((*program.observed, *program.fixed)))
+        self.quantized = State(names, program.fixed)
+
+    # -- the program
+    def _stays_float(self, module: str) -> bool:
+        return module in self._cleared
+
+    def program(self, *avals: Aval) -> tuple[Program, trees.Spec]:
+        """Its steps for inputs of these shapes."""
+        cache = object.__getattribute__(self, "_cache")
+        key = ("program", avals, tuple(id(c) for _, c in self._net.named(Buffer)), tuple(map(id, self.parameters())))
+        if key not in cache:
+            cache[key] = walk(self._net, avals, self._stays_float)
+        return cache[key]
+
+    def forward(self, *inputs: Any) -> Any:
+        fake, spec = self._fake(inputs)
+        fake.run([as_tensor(x) for x in inputs])
+        return trees.unflatten(spec, [fake.real(k) for k in fake.program.outputs])
+
+    def _fake(self, inputs: Sequence[Any]) -> tuple[Fake, trees.Spec]:
+        tensors = [as_tensor(x) for x in inputs]
+        for t in tensors:
+            if t.dtype != dtypes.float32:
+                raise DtypeError(f"a quantized network takes float32, got {t.aval}; write x.astype(sh.float32)")
+        program, spec = self.program(*(t.aval for t in tensors))
+        state = self.quantized
+        needed = {v.grid for v in program.values if v.grid is not None}
+        grids = {g: Scale(state.scale[g], math.astype(state.zero[g], dtypes.float32)) for g in needed}
+        constants = {p: dict(c.items()) for p, c in state.constants.items()}
+        params = run(program.params, [c.read() for c in program.cells], "") if self._needs_params(program) else []
+        return Fake(program, grids, constants, params, self.training, self._owner, interp.place()), spec
+
+    def _needs_params(self, program: Program) -> bool:
+        return self.training or bool(program.cleared)
+
+    def _owner(self, norm: Norm) -> tuple[bool, float]:
+        owner = self._net.modules().get(norm.module, self._net)
+        mine = owner.training if owner is not self._net else self.training
+        return mine, float(getattr(owner, "momentum", 0.1))
+
+    # -- integers
+    def integers(self, *inputs: Any) -> dict[str, Array]:
+        """int8 by place, the input under ``input``, from float32 inputs, in the current mode."""
+        fake, _ = self._fake(inputs)
+        with self._standing():
+            values = fake.run([as_tensor(x) for x in inputs])
+        found: dict[str, Array] = {}
+        for step in fake.program.steps:
+            q = values[step.output].concrete()
+            if fake.program.values[step.output].grid is not None:
+                found[step.place] = q.astype(np.int8) if q.dtype == np.float32 else q
+        return found
+
+    def grids(self) -> dict[str, Grid]:
+        state = self.quantized
+        return {g: Grid(np.float32(state.scale[g].item()), int(state.zero[g])) for g in state.scale}
+
+    # -- calibration
+    def observe(self, *inputs: Any) -> None:
+        """Widen the observers by the ranges of the float network on these inputs (evaluation mode, no rounding)."""
+        tensors = [as_tensor(x) for x in inputs]
+        program, _ = self.program(*(t.aval for t in tensors))
+        free = [g for g in program.observed if g not in program.fixed]
+        whole = program.graph
+        graph = prune(Graph(whole.inputs, whole.names, whole.consts, whole.nodes, tuple(program.observed[g] for g in free)))
+        values = run(graph, [*tensors, *(c.read() for c in program.cells)])
+        state = self.quantized
+        for name, value in zip(free, values, strict=True):
+            state.low[name] = math.minimum(state.low[name], reduce.min(value))
+            state.high[name] = math.maximum(state.high[name], reduce.max(value))
+
+    def settle(self) -> None:
+        """Grids from the observers (Q1), then ``freeze``."""
+        state = self.quantized
+        for name in state.low:
+            g = definitions.grid(state.low[name].numpy(), state.high[name].numpy(), name)
+            state.scale[name], state.zero[name] = as_tensor(np.asarray(g.s)), as_tensor(np.asarray(g.z, np.int32))
+        self.freeze()
+
+    # -- freezing, Q4
+    def _sources(self) -> dict[str, Any]:
+        """All cells that the constants follow from."""
+        own = (f"{OWN}.constants.", f"{OWN}.low.", f"{OWN}.high.")
+        return {path: cell for path, cell in self.cells().items() if not path.startswith(own)}
+
+    def freeze(self) -> None:
+        """Compute q_w, q_b, M, m, lo, hi and the tables from weights, statistics and grids, and store them."""
+        cells = self._sources()
+        frame: interp.Frame | None = interp.current()
+        while frame is not None and frame.parent is not None:
+            if any(c in frame.written for c in cells.values()):
+                raise StateError(
+                    "a quantized network whose weights were changed inside this transformation is put into evaluation mode "
+                    "there; change the mode outside, or evaluate it in training mode"
+                )
+            frame = frame.parent
+        program = self._latest()
+        token = interp._current.set(interp.BASE)
+        try:
+            params = run(program.params, [c.stored() for c in program.cells])
+            found = freeze(program, [p.data for p in params], self.grids())
+        finally:
+            interp._current.reset(token)
+        self._store(found)
+        self._frozen = self._digest()
+
+    def _latest(self) -> Program:
+        cache = object.__getattribute__(self, "_cache")
+        keys = [k for k in cache if isinstance(k, tuple) and k[0] == "program"]
+        if not keys:
+            return self.program(*self._example)[0]
+        return cache[keys[-1]][0]
+
+    def _store(self, found: Mapping[str, Mapping[str, Array]]) -> None:
+        state = self.quantized
+        if not state.constants:
+            state.constants = {p: {n: Buffer(a) for n, a in c.items()} for p, c in found.items()}
+            return
+        for place, constants in found.items():
+            for name, array in constants.items():
+                cell = dict.__getitem__(dict.__getitem__(state.constants, place), name)
+                cell.store(Tensor._make(np.array(array), None, None, None))
+
+    def _digest(self) -> int:
+        total = 0
+        for cell in self._sources().values():
+            total = zlib.crc32(np.ascontiguousarray(cell.stored().data).tobytes(), total)
+        return total
+
+    def _renew(self) -> None:
+        if self.quantized.constants and self._digest() != self._frozen:
+            self.freeze()
+
+
+def _leaving_training(module: Module, training: bool) -> None:
+    if not training and isinstance(module, Quantized):
+        module._renew()
+
+
+_MODE_HOOKS.append(_leaving_training)
+
+
+def check_finite(x: Any, name: str) -> None:
+    """NaN and infinities are refused at calibration."""
+    if not np.isfinite(np.asarray(x)).all():
+        raise QuantizationError(f"{name} has values that are not finite; clean it before calibration")
