@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from shohin.core import cells as cell_state
 from shohin.core import interp, trees
 from shohin.core.cells import Cell, Param
 from shohin.core.errors import CaptureError, StateError, TraceError
-from shohin.core.module import Module
+from shohin.core.module import Module, roots
 from shohin.core.tensor import Tensor, as_tensor
 from shohin.core.trace import Staged, run, stage
 from shohin.ops import random
@@ -106,7 +107,7 @@ class Jit:
         if self._names is None:
             self._names = captures.lookups(self.f)
         weak = tuple(type(v) is float or (isinstance(v, Tensor) and v.weak) for v in leaves)
-        return (spec, tuple(t.aval for t in tensors), weak, tuple(signature(m) for m in modules), captures.snapshot(self._names))
+        return (_shape_of(spec), tuple(t.aval for t in tensors), weak, tuple(signature(m) for m in modules), captures.snapshot(self._names))
 
     # -- tracing
     def _staged(self, tensors: Sequence[Tensor], leaves: Sequence[Any], spec: trees.Spec, modules: Sequence[Module]) -> tuple[Staged, trees.Spec]:
@@ -120,7 +121,8 @@ class Jit:
             for v, leaf in zip(values, leaves, strict=True):
                 v.weak = type(leaf) is float or (isinstance(leaf, Tensor) and leaf.weak)
             a, k = trees.unflatten(spec, values)
-            out, found = trees.flatten(self.f(*a, **k))
+            with roots(self.f, a, k):
+                out, found = trees.flatten(self.f(*a, **k))
             out_spec.append(found)
             return [as_tensor(o) for o in out]
 
@@ -172,6 +174,13 @@ class Jit:
 
 def _contiguous(array: Array) -> Array:
     return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+
+
+def _shape_of(spec: trees.Spec) -> trees.Spec:
+    """The structure without its modules: a key keeps no argument alive (their signatures stand beside it)."""
+    if spec.kind == "module":
+        return replace(spec, value=None)
+    return replace(spec, children=tuple(map(_shape_of, spec.children))) if spec.children else spec
 
 
 def _modules(spec: trees.Spec) -> list[Module]:

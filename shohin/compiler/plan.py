@@ -146,6 +146,10 @@ def plan(
     over, copies = _aliases(program, buffers, uses, first, loops)
     end = len(uses)
     copied = {a for a, _ in copies}
+    for start, stop in sorted(loops, key=lambda loop: loop[1] - loop[0]):  # a copied output outlives every loop that writes it
+        for name in copied & first.keys():
+            if start <= first[name] <= stop:
+                first[name] = start
     temps = [b for b in program.buffers if (b.role == "temp" or b.name in copied) and b.name in first]
     span = {b.name: (first[b.name], end if b.name in copied else last[b.name]) for b in temps}
     root = {b.name: b.name for b in temps}

@@ -51,7 +51,10 @@ class Fake:
         for step in self.program.steps:
             path = step.place.partition("/")[0]
             with interp.at(f"{self.base}.{path}" if self.base and path else self.base or path):
-                self.now[step.output] = self.step(step)
+                if isinstance(step, Float):
+                    self.now.update(zip(step.outputs, self.floating(step), strict=True))
+                else:
+                    self.now[step.output] = self.step(step)
         return [self.now[k] for k in range(len(self.program.values))]
 
     def scale(self, value: int) -> Scale:
@@ -108,11 +111,12 @@ class Fake:
                 return quant.lookup_ste(self.now[step.inputs[0]], math.astype(c["table"], dtypes.float32), c["slope"])
             case Move():
                 return self.moved(step)
-            case Float():
-                operands = [self.real(k) if kind == "value" else self.params[k] for kind, k in step.operands]
-                return interp.bind(step.op, operands, step.attrs)[0]
             case _:
                 raise TypeError(step.kind)
+
+    def floating(self, step: Float) -> Sequence[Tensor]:
+        operands = [self.real(k) if kind == "value" else self.params[k] for kind, k in step.operands]
+        return interp.bind(step.op, operands, step.attrs)
 
     def moved(self, step: Move) -> Tensor:
         q = self.now[step.inputs[0]]
@@ -165,10 +169,7 @@ class Fake:
         assert norm is not None and values is not None
         gamma, beta, _, _, eps = values
         y = math.astype(total, dtypes.float32) * unit + b
-        axes = tuple(range(y.ndim - 1))
-        mean = reduce.mean(y, axis=axes)
-        centred = y - mean
-        var = reduce.mean(centred * centred, axis=axes)
+        mean, var = moments(y)
         n = y.size // y.shape[-1]
         if norm.cells is not None:
             m = self.owner(norm)[1]
@@ -177,6 +178,14 @@ class Fake:
                 cell.write(cell.read() * (1 - m) + stop_gradient(new) * m)
         k = quant.bound_gain(gamma / math.sqrt(var + eps))
         return k, (b - mean) * k + beta
+
+
+def moments(y: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance a channel, in two passes."""
+    axes = tuple(range(y.ndim - 1))
+    mean = reduce.mean(y, axis=axes)
+    centred = y - mean
+    return mean, reduce.mean(centred * centred, axis=axes)
 
 
 def widened(w: Tensor, k: Tensor, b_eff: Tensor, s_x: Tensor) -> Tensor:
@@ -219,4 +228,4 @@ def product(step: Contract, x: Tensor, w: Tensor) -> Tensor:
     return interp.bind(kinds.get(step.op), [x, w], step.attrs)[0]
 
 
-__all__ = ["Fake", "Scale", "exact", "widened"]
+__all__ = ["Fake", "Scale", "exact", "moments", "widened"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from shohin.compress import definitions as d
 from shohin.compress.definitions import Grid
-from shohin.compress.steps import Add, Concat, Contract, Mul, Pool, Program, Step, Table
+from shohin.compress.steps import Add, Concat, Contract, Move, Mul, Pool, Program, Step, Table
 from shohin.core import interp
 from shohin.core.tensor import Tensor, as_tensor
 from shohin.transforms.grad import vjp
@@ -21,13 +21,29 @@ Constants = dict[str, Array]
 def freeze(program: Program, params: Sequence[Array], grids: Mapping[str, Grid]) -> dict[str, Constants]:
     """Constants by place; a ``QuantizationError`` where a definition does not hold or a range cannot be proved."""
     found: dict[str, Constants] = {}
+    reached: dict[int, tuple[int, int]] = {}
     for step in program.steps:
         x = [_grid(program, k, grids) for k in step.inputs]
         y = _grid(program, step.output, grids)
         made = constants(step, params, x, y)
         if made:
             found[step.place] = made
+        if isinstance(step, Contract):
+            lo, hi = reached[step.inputs[0]]
+            d.prove(made["q_w"], made["q_b"], lo - x[0].z, hi - x[0].z, step.place)
+        reached[step.output] = _reached(step, made, reached)
     return found
+
+
+def _reached(step: Step, made: Constants, before: Mapping[int, tuple[int, int]]) -> tuple[int, int]:
+    """The integers that a value can be."""
+    if "lo" in made:
+        return int(made["lo"]), int(made["hi"])
+    if "table" in made:
+        return int(made["table"].min()), int(made["table"].max())
+    if isinstance(step, Move) and step.op.name != "pad":
+        return before[step.inputs[0]]
+    return -128, 127
 
 
 def _grid(program: Program, value: int, grids: Mapping[str, Grid]) -> Any:
@@ -83,7 +99,6 @@ def _contract(step: Contract, params: Sequence[Array], x: Grid, y: Grid) -> Cons
         w = np.broadcast_to(w.reshape(-1), (step.channels,))
     b = None if step.bias is None else np.broadcast_to(params[step.bias].reshape(-1), (step.channels,))
     c = d.contraction(w, b, norm_of(step, params), x.s, y.s, step.place)
-    d.prove(c.q_w, c.q_b, -128 - x.z, 127 - x.z, step.place)
     return {"q_w": c.q_w, "q_b": c.q_b, "M": c.M, **_bounds(step.clamp, y)}
 
 

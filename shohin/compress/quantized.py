@@ -20,7 +20,7 @@ from shohin.compress.freeze import freeze
 from shohin.compress.steps import Norm, Program
 from shohin.compress.walk import walk
 from shohin.core import dtypes, interp, trees
-from shohin.core.cells import Buffer
+from shohin.core.cells import Buffer, Cell
 from shohin.core.errors import DtypeError, PlanError, QuantizationError, StateError
 from shohin.core.graph import Graph
 from shohin.core.module import _MODE_HOOKS, Module
@@ -39,7 +39,7 @@ class State(Module):
 
     def __init__(self, grids: Sequence[str], fixed: Mapping[str, tuple[float, int]]) -> None:
         free = [g for g in grids if g not in fixed]
-        self.low = {g: Buffer(np.zeros((), np.float32), join="mean") for g in free}
+        self.low = {g: Buffer(np.zeros((), np.float32), join=None) for g in free}
         self.high = {g: Buffer(np.zeros((), np.float32), join="max") for g in free}
         self.scale = {g: Buffer(np.asarray(fixed.get(g, (1.0, 0))[0], np.float32)) for g in grids}
         self.zero = {g: Buffer(np.asarray(fixed.get(g, (1.0, 0))[1], np.int32)) for g in grids}
@@ -57,9 +57,10 @@ class Quantized(Module):
             if name == OWN:
                 raise PlanError(f"the network has an attribute {OWN!r} of its own; rename it before applying a plan")
             self.__dict__[name] = entry
-        self._net, self._cleared = net, tuple(cleared)
-        self._frozen = 0
-        program, _ = walk(net, example, self._stays_float)
+        self._net, self._cleared, self._example, self._frozen = net, tuple(cleared), tuple(example), 0
+        program, _ = self.program(*self._example)
+        if program.refused:
+            raise QuantizationError("\n".join(program.refused))
         names = list(dict.fromkeys((*program.observed, *program.fixed)))
         self.quantized = State(names, program.fixed)
 
@@ -70,7 +71,7 @@ class Quantized(Module):
     def program(self, *avals: Aval) -> tuple[Program, trees.Spec]:
         """Its steps for inputs of these shapes."""
         cache = object.__getattribute__(self, "_cache")
-        key = ("program", avals, tuple(id(c) for _, c in self._net.named(Buffer)), tuple(map(id, self.parameters())))
+        key = ("program", avals, tuple(id(c) for _, c in self._net.named(Cell)))
         if key not in cache:
             cache[key] = walk(self._net, avals, self._stays_float)
         return cache[key]
@@ -125,7 +126,8 @@ class Quantized(Module):
         program, _ = self.program(*(t.aval for t in tensors))
         free = [g for g in program.observed if g not in program.fixed]
         whole = program.graph
-        graph = prune(Graph(whole.inputs, whole.names, whole.consts, whole.nodes, tuple(program.observed[g] for g in free)))
+        wanted = tuple(program.observed[g] for g in free)
+        graph = prune(Graph(whole.inputs, whole.names, whole.consts, whole.nodes, wanted))
         values = run(graph, [*tensors, *(c.read() for c in program.cells)])
         state = self.quantized
         for name, value in zip(free, values, strict=True):
@@ -153,8 +155,8 @@ class Quantized(Module):
         while frame is not None and frame.parent is not None:
             if any(c in frame.written for c in cells.values()):
                 raise StateError(
-                    "a quantized network whose weights were changed inside this transformation is put into evaluation mode "
-                    "there; change the mode outside, or evaluate it in training mode"
+                    "the weights of a quantized network were changed inside this transformation, so its constants cannot "
+                    "be renewed here; change the mode outside"
                 )
             frame = frame.parent
         program = self._latest()
@@ -165,7 +167,7 @@ class Quantized(Module):
         finally:
             interp._current.reset(token)
         self._store(found)
-        self._frozen = self._digest()
+        object.__setattr__(self, "_frozen", self._digest())
 
     def _latest(self) -> Program:
         cache = object.__getattribute__(self, "_cache")
@@ -202,8 +204,3 @@ def _leaving_training(module: Module, training: bool) -> None:
 
 _MODE_HOOKS.append(_leaving_training)
 
-
-def check_finite(x: Any, name: str) -> None:
-    """NaN and infinities are refused at calibration."""
-    if not np.isfinite(np.asarray(x)).all():
-        raise QuantizationError(f"{name} has values that are not finite; clean it before calibration")

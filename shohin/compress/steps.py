@@ -8,7 +8,7 @@ weights and their like from cells (so that masks, tables or tied weights need no
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -124,6 +124,7 @@ class Float(Step):
     op: Op
     attrs: Mapping[str, Any]
     operands: tuple[tuple[str, int], ...]
+    outputs: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,5 @@ class Program:
     outputs: tuple[int, ...]
     observed: Mapping[str, Var]
     fixed: Mapping[str, tuple[float, int]]
-    cleared: tuple[str, ...] = field(default=())
-
-    def made(self, place: str) -> Step:
-        return next(s for s in self.steps if s.place == place)
+    cleared: tuple[str, ...]
+    refused: tuple[str, ...]

@@ -50,7 +50,8 @@ def walk(net: Module, avals: Sequence[Aval], stays_float: Callable[[str], bool])
     found: list[trees.Spec] = []
 
     def flat(*inputs: Tensor) -> list[Tensor]:
-        leaves, spec = trees.flatten(net(*inputs))
+        with net._standing():
+            leaves, spec = trees.flatten(net.forward(*inputs))
         found.append(spec)
         return [as_tensor(v) for v in leaves]
 
@@ -88,6 +89,7 @@ class Walk:
         self.observed: dict[str, Var] = {}
         self.fixed: dict[str, tuple[float, int]] = {}
         self.cleared: list[str] = []
+        self.refused: list[str] = []
         self.inputs = list(graph.inputs[:n])
         for k, v in enumerate(self.inputs):
             self.ids[v] = self.new(v, None)
@@ -180,12 +182,16 @@ class Walk:
             if self.stays_float(module_of(node.place)):
                 self.stay(node)
             else:
-                self.dispatch(node)
+                try:
+                    self.dispatch(node)
+                except QuantizationError as error:  # go on, so that all are named at once
+                    self.refused.append(str(error))
+                    self.stay(node)
         outputs = tuple(self._output(v) for v in self.outputs)
         params, cells = self.parameters.program()
         return Program(
             self.graph, params, cells, tuple(self.values), tuple(self.steps), tuple(self.ids[v] for v in self.inputs),
-            outputs, self.observed, self.fixed, tuple(self.cleared),
+            outputs, self.observed, self.fixed, tuple(self.cleared), tuple(self.refused),
         )  # fmt: skip
 
     def _output(self, var: Var) -> int:
@@ -202,17 +208,18 @@ class Walk:
 
     def stay(self, node: Node) -> None:
         """A place that the plan leaves in float32."""
-        if len(node.results) != 1:
-            raise self.refuse(node, "an op with several results cannot stay in float32 inside a quantized network")
         operands = tuple(
             ("value", self.ids[v]) if self.active(v) else ("param", self.parameters.number(v)) for v in node.operands
         )
-        var = node.results[0]
-        self.ids[var] = self.new(var, None)
-        self.producer[var] = node.place
+        for var in node.results:
+            self.ids[var] = self.new(var, None)
+            self.producer[var] = node.place
         self.cleared.append(node.place)
         inputs = tuple(k for kind, k in operands if kind == "value")
-        self.steps.append(Float(node.place, inputs, self.ids[var], (node.place,), node.op, node.attrs, operands))
+        outputs = tuple(self.ids[v] for v in node.results)
+        self.steps.append(
+            Float(node.place, inputs, outputs[0], (node.place,), node.op, node.attrs, operands, outputs)
+        )
 
 
 def _name(node: Node, quant: Quant, w: Walk) -> str:

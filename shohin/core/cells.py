@@ -85,7 +85,8 @@ class Cell:
     def store(self, value: Tensor) -> None:
         if value.aval.shape != self._shape or value.aval.dtype != self.dtype:
             raise StateError(f"cell {self} cannot hold {value.aval}")
-        self._stored = Tensor._make(value.payload, None, None, value.aval)
+        array = value.payload if value.payload.flags.c_contiguous else np.array(value.payload, order="C")
+        self._stored = Tensor._make(array, None, None, value.aval)
 
     def __str__(self) -> str:
         return f"{self.name or type(self).__name__}: {self.aval}"

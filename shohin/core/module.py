@@ -7,9 +7,10 @@ compiled program notices a new structure without walking it at each call (state.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from inspect import signature
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, TypeVar, overload
 
@@ -55,7 +56,7 @@ class _List(list[Any]):
     def __setitem__(self, index: Any, value: Any) -> None:
         if isinstance(index, int):
             old = list.__getitem__(self, index)
-            if isinstance(value, Tensor) and isinstance(old, Cell) and not _ties(old, value):
+            if _writes(old, value):
                 old.write(value)
                 return
         list.__setitem__(self, index, _wrap(value, f"[{index}]"))
@@ -110,7 +111,7 @@ class _Dict(dict[Any, Any]):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         old = dict.get(self, key)
-        if isinstance(value, Tensor) and isinstance(old, Cell) and not _ties(old, value):
+        if _writes(old, value):
             old.write(value)
             return
         dict.__setitem__(self, key, _wrap(value, f"[{key!r}]"))
@@ -144,9 +145,14 @@ def _value(entry: Any) -> Any:
     return entry.read() if isinstance(entry, Cell) else entry
 
 
-def _ties(old: Cell, value: Tensor) -> bool:
-    """What was just read from another Param ties; anything else is written."""
-    return isinstance(value.cell, Param) and isinstance(old, Param) and value.cell is not old
+def _writes(old: Any, value: Any) -> bool:
+    """Is this assignment a write? Tensors, arrays and numbers are written to a cell; what was just read from another
+    Param ties."""
+    if not isinstance(old, Cell):
+        return False
+    if isinstance(value, Tensor):
+        return not (isinstance(value.cell, Param) and isinstance(old, Param) and value.cell is not old)
+    return isinstance(value, np.ndarray | np.generic | bool | int | float)
 
 
 def _wrap(value: Any, where: str) -> Any:
@@ -220,7 +226,7 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         fields = object.__getattribute__(self, "__dict__")
         old = fields.get(name)
-        if isinstance(value, Tensor) and isinstance(old, Cell) and not _ties(old, value):
+        if _writes(old, value):
             if not old.name:
                 old.name = name
             old.write(value)
@@ -321,7 +327,8 @@ class Module:
         paths = _paths.get()
         token = None
         if paths is None or id(self) not in paths:
-            token = _paths.set({**(paths or {}), **self._path_map(interp.place())})
+            base = _roots.get().get(id(self), "") or interp.place()
+            token = _paths.set({**(paths or {}), **self._path_map(base)})
             paths = _paths.get()
         assert paths is not None
         try:
@@ -335,7 +342,7 @@ class Module:
         cache = object.__getattribute__(self, "_cache")
         key = ("paths", base)
         if cache.get("epoch") != epoch() or key not in cache:
-            join = lambda p: f"{base}.{p}" if base and p else base or p  # noqa: E731
+            join = lambda p: f"{base}{'' if base[-1] == ':' else '.'}{p}" if base and p else base or p  # noqa: E731
             cache.update({"epoch": epoch(), key: {id(m): join(p) for p, m in self.modules().items()}})
         return cache[key]
 
@@ -349,6 +356,26 @@ class Module:
 
 
 _paths: ContextVar[dict[int, str] | None] = ContextVar("shohin_paths", default=None)
+_roots: ContextVar[dict[int, str]] = ContextVar("shohin_roots", default={})  # noqa: B039  (never written to)
+
+
+@contextmanager
+def roots(f: Callable[..., Any], args: Sequence[Any], keywords: Mapping[str, Any]) -> Iterator[None]:
+    """While ``f(*args, **keywords)`` is traced, places of two networks among the arguments begin with the argument's
+    name (``a:head/matmul#0``); a single one needs no name (state.md 15)."""
+    found: dict[int, str] = {}
+    try:
+        named = signature(f).bind(*args, **keywords).arguments.items()
+    except (TypeError, ValueError):
+        named = {**{f"arg{i}": a for i, a in enumerate(args)}, **keywords}.items()
+    for name, value in named:
+        if isinstance(value, Module) and type(value).forward is not Module.forward:
+            found.setdefault(id(value), f"{name}:")
+    token = _roots.set(found if len(found) > 1 else {})
+    try:
+        yield
+    finally:
+        _roots.reset(token)
 
 
 def _is_structure(value: Any) -> bool:

@@ -185,6 +185,17 @@ class Tensor:
         new = METHODS["setitem"](self, index, value)
         self.aval, self.frame, self.payload, self.cell, self.weak = new.aval, new.frame, new.payload, None, False
 
+    if TYPE_CHECKING:  # set below from METHODS; here for readers and type checkers
+
+        def _of_two(self, other: Any, /) -> Tensor: ...
+        def _of_one(self) -> Tensor: ...
+
+        __add__ = __sub__ = __mul__ = __truediv__ = __floordiv__ = __mod__ = __pow__ = __matmul__ = _of_two
+        __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rfloordiv__ = __rmod__ = __rpow__ = __rmatmul__ = _of_two
+        __and__ = __or__ = __xor__ = __lshift__ = __rshift__ = __rand__ = __ror__ = __rxor__ = __rlshift__ = __rrshift__ = _of_two
+        __lt__ = __le__ = __gt__ = __ge__ = _of_two
+        __neg__ = __pos__ = __abs__ = __invert__ = _of_one
+
     # -- methods that are functions of one tensor
     @property
     def T(self) -> Tensor:

@@ -34,6 +34,9 @@ class MultiheadAttention(Module):
     (1, 5, 8)
     """
 
+    in_proj_weight: Any
+    in_proj_bias: Any
+
     def __init__(self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True) -> None:
         if embed_dim % num_heads:
             raise ShapeError(f"MultiheadAttention: embed_dim {embed_dim} does not divide into {num_heads} heads")
@@ -52,14 +55,14 @@ class MultiheadAttention(Module):
         if key is None and value is None:
             parts = self._project(q, 0, 3)
             e = self.embed_dim
-            heads = [self._split(parts[..., i * e : (i + 1) * e]) for i in range(3)]
+            q_k_v = [self._split(parts[..., i * e : (i + 1) * e]) for i in range(3)]
         else:
             k = q if key is None else floating(self, key, self.in_proj_weight)
             v = k if value is None else floating(self, value, self.in_proj_weight)
             for t in (k, v):
                 channels(self, t, self.embed_dim, "n s e")
-            heads = [self._split(self._project(t, i, i + 1)) for i, t in enumerate((q, k, v))]
-        y = attention(*heads, None if mask is None else as_tensor(mask), causal=causal)
+            q_k_v = [self._split(self._project(t, i, i + 1)) for i, t in enumerate((q, k, v))]
+        y = attention(q_k_v[0], q_k_v[1], q_k_v[2], None if mask is None else as_tensor(mask), causal=causal)
         y = dropout(y, self.dropout, training=self.training)
         return self.out_proj(move.reshape(move.permute_dims(y, (0, 2, 1, 3)), q.shape))
 

@@ -34,6 +34,9 @@ class Conv2d(Module):
     (1, 16, 16, 8)
     """
 
+    weight: Any
+    bias: Any
+
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Pair, stride: Pair = 1, padding: Any = 0,
                  dilation: Pair = 1, groups: int = 1, bias: bool = True) -> None:  # fmt: skip
         _check_groups("Conv2d", in_channels, out_channels, groups)
@@ -77,6 +80,9 @@ class Conv1d(Module):
     >>> Conv1d(4, 6, 3, padding=1)(move.zeros((2, 10, 4))).shape
     (2, 10, 6)
     """
+
+    weight: Any
+    bias: Any
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: Any = 0,
                  dilation: int = 1, groups: int = 1, bias: bool = True) -> None:  # fmt: skip

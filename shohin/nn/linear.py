@@ -24,6 +24,9 @@ class Linear(Module):
     (2, 2)
     """
 
+    weight: Any
+    bias: Any
+
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         self.in_features, self.out_features = in_features, out_features
         self.weight = Param(init.kaiming_uniform((out_features, in_features), in_features))
@@ -45,6 +48,8 @@ class Embedding(Module):
     >>> Embedding(10, 4)(as_tensor([1, 2, 3])).shape
     (3, 4)
     """
+
+    weight: Any
 
     def __init__(self, num_embeddings: int, embedding_dim: int) -> None:
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim

@@ -134,6 +134,10 @@ def _zeros(shape: int | tuple[int, ...]) -> Param:
 
 class _BatchNorm(Module):
     _layout = ""
+    weight: Any
+    bias: Any
+    running_mean: Any
+    running_var: Any
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True) -> None:
         if not 0 <= momentum <= 1:
@@ -272,6 +276,9 @@ class GroupNorm(Module):
     >>> GroupNorm(2, 4)(move.ones((1, 3, 3, 4))).shape
     (1, 3, 3, 4)
     """
+
+    weight: Any
+    bias: Any
 
     def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True) -> None:
         if num_channels % num_groups:

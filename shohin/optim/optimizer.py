@@ -25,6 +25,10 @@ class Optimizer(Module):
     remembers, one entry a parameter (a tied parameter has one). ``paths`` are the parameters' paths.
     """
 
+    count: Any
+    lr: Any
+    state: Any
+
     def __init__(self, transform: Transform, net: Module) -> None:
         cells = _trainable(net, repr(transform))
         if transform.rate is None:
@@ -44,7 +48,8 @@ class Optimizer(Module):
         super().__setattr__(name, value)
 
     def update(self, net: Module, grads: Any, *, lr: Any = None) -> None:
-        """Write new parameters to ``net`` and new state here. ``lr`` overrides the rate for this update.
+        """Write new parameters to ``net`` and new state here. ``lr``, a number or a function of the count,
+        overrides the rate for this update.
 
         Args:
             net: of the structure that this optimizer was made for.
@@ -56,8 +61,7 @@ class Optimizer(Module):
         cells = _trainable(net, repr(self.transform))
         self._check(cells, grads)
         params = {path: cell.read() for path, cell in cells.items()}
-        rate = self._rate() if lr is None else lr
-        rate = math.astype(as_tensor(rate), dtypes.float32)
+        rate = self._rate(self.transform.rate if lr is None else lr, fixed=lr is not None)
         state = {name: dict(e.items()) if isinstance(e, dict) else e for name, e in self.state.items()}
         updates, new = self.transform.step({path: grads[path] for path in cells}, params, state, rate)
         self.lr = rate
@@ -72,9 +76,13 @@ class Optimizer(Module):
         for path, cell in cells.items():
             cell.write(math.astype(params[path] + updates[path], cell.dtype))
 
-    def _rate(self) -> Any:
-        rate = self.transform.rate
-        return rate(self.count) if callable(rate) else self.lr
+    def _rate(self, rate: Any, *, fixed: bool) -> Tensor:
+        """float32: of a function its value at the count, of a number itself if ``fixed``, else what ``lr`` holds."""
+        if callable(rate):
+            rate = rate(math.astype(self.count, dtypes.float32))
+        elif not fixed:
+            return self.lr
+        return math.astype(as_tensor(rate), dtypes.float32)
 
     def _check(self, cells: dict[str, Param], grads: Any) -> None:
         if tuple(cells) != self.paths:

@@ -24,7 +24,7 @@ Values = Mapping[str, Tensor]
 State = dict[str, Any]
 """Named entries; each is a tensor, or tensors by path."""
 Rate = float | Callable[[Any], Any]
-"""A learning rate: a number, or a function of the update count (0 at the first update)."""
+"""A learning rate: a number, or a function of the update count (a float32 scalar, 0 at the first update)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,9 +149,10 @@ def clip_by_global_norm(max_norm: float) -> Transform:
         raise ValueError(f"clip_by_global_norm: max_norm is {max_norm!r}, expected a positive number")
 
     def step(updates: Values, params: Values, state: State, lr: Tensor) -> tuple[dict[str, Tensor], State]:
-        total = as_tensor(np.float32(0))
+        dtype = dtypes.float64 if any(u.dtype == dtypes.float64 for u in updates.values()) else dtypes.float32
+        total = as_tensor(np.zeros((), dtype))
         for u in updates.values():
-            wide = math.astype(u, dtypes.float32)
+            wide = math.astype(u, dtype)
             total = total + reduce.sum(wide * wide)
         factor = math.minimum(max_norm / (math.sqrt(total) + 1e-6), 1.0)
         return {path: u * math.astype(factor, u.dtype) for path, u in updates.items()}, state

@@ -78,7 +78,7 @@ def write(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str]) 
             stored = stored.astype(np.uint8 if stored.dtype.name.startswith("u") else np.int8)
         if stored.dtype not in _CODES:
             raise CheckpointError(f"{name} has dtype {stored.dtype}, which a checkpoint cannot hold")
-        data = memoryview(stored.reshape(-1).view(np.uint8)) if stored.size else memoryview(b"")
+        data = stored.reshape(-1).view(np.uint8).data if stored.size else memoryview(b"")
         header[name] = {
             "dtype": _CODES[stored.dtype],
             "shape": list(stored.shape),
@@ -111,13 +111,14 @@ def read(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
     try:
         header = json.loads(raw[8 : 8 + size])
         metadata = dict(header.pop("__metadata__", {}))
-        entries = {
-            name: (_DTYPES[e["dtype"]], tuple(e["shape"]), *map(int, e["data_offsets"])) for name, e in header.items()
+        entries: dict[str, tuple[DType, tuple[int, ...], int, int]] = {
+            name: (_DTYPES[e["dtype"]], tuple(e["shape"]), int(e["data_offsets"][0]), int(e["data_offsets"][1]))
+            for name, e in header.items()
         }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is no safetensors file, or a corrupt one: {error!r}") from error
     body = raw[8 + size :]
-    end = max((stop for *_, stop in entries.values()), default=0)
+    end = max((e[3] for e in entries.values()), default=0)
     if len(body) < end:
         raise CheckpointError(
             f"{path} is truncated: {len(body)} of {end} bytes of arrays are there; use an older copy or delete it"

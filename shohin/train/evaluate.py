@@ -36,7 +36,8 @@ def evaluate(net: Module, data: Dataset, metric: Callable[[Any, Any], Any], *, b
     total = 0.0
     with mode(net, training=False):
         step = _program(net, metric)
-        for x, y, mask in data.batches(size, shuffle=False):
+        batches: Any = data.batches(size, shuffle=False)
+        for x, y, mask in batches:
             total += float(step(net, x, y, mask))
     return total / len(data)
 

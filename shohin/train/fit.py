@@ -112,9 +112,8 @@ def fit(net: Module, loss: Function, train: Dataset, opt: Optimizer, epochs: int
     with mode(net, training=True), shown:
         for epoch in range(position.epoch + 1, epochs + 1):
             started, total = time.perf_counter(), 0.0
-            for k, (x, y) in enumerate(
-                train.batches(batch, key=np.asarray(position.key, np.uint32), epoch=epoch - 1), 1
-            ):  # type: ignore[misc]
+            batches: Any = train.batches(batch, key=np.asarray(position.key, np.uint32), epoch=epoch - 1)
+            for k, (x, y) in enumerate(batches, 1):
                 value = float(step(net, opt, x, y))
                 if not math.isfinite(value):
                     raise _not_finite(f"the loss is {value}", epoch, epochs, k, opt, held, position)
@@ -139,7 +138,7 @@ def _step(loss: Function, schedule: Function | None, augment: Function | None) -
     def step(net: Module, opt: Optimizer, x: Any, y: Any) -> Tensor:
         x, y = as_tensor(x), as_tensor(y)
         value, grads = value_and_grad(loss)(net, x if augment is None else augment(x), y)
-        opt.update(net, grads, lr=None if schedule is None else schedule(opt.count))
+        opt.update(net, grads, lr=schedule)
         return value
 
     return jit(step)

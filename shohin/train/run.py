@@ -31,6 +31,8 @@ class Run:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise container.cannot_write(self.folder, error) from error
+        for left in self.folder.glob(".*.tmp"):  # by a process that was killed while it wrote
+            left.unlink(missing_ok=True)
         if fresh:
             for name in _FILES:
                 (self.folder / name).unlink(missing_ok=True)

@@ -11,6 +11,7 @@ import numpy as np
 from shohin.core import trees
 from shohin.core.cells import Cell
 from shohin.core.graph import Graph
+from shohin.core.module import roots
 from shohin.core.tensor import Constant, Tensor, as_tensor
 from shohin.core.trace import stage
 
@@ -42,7 +43,8 @@ def trace(f: Callable[..., Any]) -> Callable[..., Traced]:
 
         def flat(*values: Tensor) -> list[Tensor]:
             a, k = trees.unflatten(spec, values)
-            out, out_spec = trees.flatten(f(*a, **k))
+            with roots(f, a, k):
+                out, out_spec = trees.flatten(f(*a, **k))
             found.append(out_spec)
             return [as_tensor(o) for o in out]
 

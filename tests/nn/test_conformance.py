@@ -12,7 +12,11 @@ LAYERS = {
     "Linear": (lambda: nn.Linear(5, 3), (2, 5), (2, 3)),
     "Linear without bias": (lambda: nn.Linear(5, 3, bias=False), (2, 4, 5), (2, 4, 3)),
     "Conv2d": (lambda: nn.Conv2d(2, 4, 3, stride=2, padding=1), (2, 5, 6, 2), (2, 3, 3, 4)),
-    "Conv2d grouped": (lambda: nn.Conv2d(4, 6, (3, 1), padding=(1, 0), groups=2, bias=False), (1, 4, 4, 4), (1, 4, 4, 6)),
+    "Conv2d grouped": (
+        lambda: nn.Conv2d(4, 6, (3, 1), padding=(1, 0), groups=2, bias=False),
+        (1, 4, 4, 4),
+        (1, 4, 4, 6),
+    ),
     "DepthwiseConv2d": (lambda: nn.DepthwiseConv2d(3, 3, padding="same"), (1, 5, 4, 3), (1, 5, 4, 3)),
     "Conv1d": (lambda: nn.Conv1d(3, 4, 3, stride=2, padding=1, dilation=1), (2, 7, 3), (2, 4, 4)),
     "BatchNorm2d": (lambda: nn.BatchNorm2d(3), (2, 3, 3, 3), (2, 3, 3, 3)),

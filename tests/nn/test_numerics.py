@@ -24,7 +24,9 @@ def weights(net):
     return {k: c.read().numpy().astype(np.float64) for k, c in net.cells().items()}
 
 
-@pytest.mark.parametrize("settings", [{}, {"stride": 2, "padding": 1}, {"dilation": 2}, {"groups": 2, "padding": (1, 0)}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"stride": 2, "padding": 1}, {"dilation": 2}, {"groups": 2, "padding": (1, 0)}]
+)
 def test_conv2d(settings):
     net, x = nn.Conv2d(4, 6, 3, **settings), draw(2, 7, 6, 4)
     w = weights(net)
@@ -180,7 +182,9 @@ def test_bidirectional_layers_stack():
     ends = []
     y = x
     for layer in range(2):
-        parts = [[w[f"{k}_l{layer}{e}"] for k in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")] for e in ("", "_reverse")]
+        parts = [
+            [w[f"{k}_l{layer}{e}"] for k in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")] for e in ("", "_reverse")
+        ]
         forward, a = oracles.gru(y, h, *parts[0])
         backward, b = oracles.gru(y[:, ::-1], h, *parts[1])
         y = np.concatenate([forward, backward[:, ::-1]], -1)

@@ -1,0 +1,48 @@
+"""What a plan would do, as a table: place, scheme, reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shohin.compress.method import Method
+from shohin.compress.quantize import batches
+from shohin.compress.steps import Contract, Entry, Float, Move, Program, Step
+from shohin.compress.walk import module_of, walk
+from shohin.core.module import Module
+from shohin.core.op import Aval
+
+
+def explain(net: Module, example: Any, chosen: Mapping[str, Mapping[str, Method]]) -> str:
+    """One line a region, then what cannot be quantized, with reasons."""
+    first = next(batches(example))
+    stays_float = lambda path: "integers" not in chosen.get(path, {})
+    program, _ = walk(net, [Aval(x.shape, x.dtype) for x in first], stays_float)
+    rows = [("place", "scheme", "reason")]
+    for step in program.steps:
+        rows.append((step.place, *_line(step, program, chosen)))
+    widths = [max(len(r[i]) for r in rows) for i in range(2)]
+    lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c}".rstrip() for a, b, c in rows]
+    return "\n".join([*lines, *(f"refused: {text}" for text in program.refused)])
+
+
+def _line(step: Step, program: Program, chosen: Mapping[str, Mapping[str, Method]]) -> tuple[str, str]:
+    path = module_of(step.place)
+    extra = [m.scheme for slot, m in chosen.get(path, {}).items() if slot != "integers"]
+    match step:
+        case Entry():
+            return "int8", "float32 comes onto a grid"
+        case Float():
+            refused = any(text.startswith(f"{step.place}:") for text in program.refused)
+            return "float32", "refused, see below" if refused else "no Quantize rule takes this place"
+        case Contract():
+            absorbed = [n.partition("/")[2].partition("#")[0] for n in step.nodes[1:]]
+            text = f"{step.terms} products a sum"
+            scheme = ", ".join(["int8 x int8 -> int32 -> int8", *extra])
+            return scheme, text + (f", takes in {', '.join(absorbed)}" if absorbed else "")
+        case Move():
+            return "int8", "shares the grid of its input"
+        case _:
+            absorbed = [n.partition("/")[2].partition("#")[0] for n in step.nodes[1:]]
+            own = "a table of 256" if step.kind == "table" else "a grid of its own"
+            return "int8", own + (f", takes in {', '.join(absorbed)}" if absorbed else "")
