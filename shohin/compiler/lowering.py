@@ -257,6 +257,10 @@ class Lowering:
                 break
             chain.append(user)
             v = user.results[0]
+        sizes = [step.results[0].dtype.itemsize for step in chain]
+        while chain and sizes[-1] > min(sizes):  # stored where it is narrowest; what widens it again is the reader's
+            chain.pop()
+            sizes.pop()
         return chain
 
     def _plain(self, x: Var) -> bool:

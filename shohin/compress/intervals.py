@@ -81,7 +81,8 @@ def _product_sum(node: Node, x: Sequence[Range], data: Mapping[Var, Array]) -> R
     w = data.get(node.operands[1])
     if w is None:
         raise QuantizationError(f"{node.place}: a contraction whose weights are not constant has no proved range")
-    P, N = reach(w, np.zeros(w.shape[0], np.int64), *x[0])
+    zero = node.attrs["zero"]
+    P, N = reach(w, np.zeros(w.shape[0], np.int64), x[0][0] - zero, x[0][1] - zero)
     return -int(N.max(initial=0)), int(P.max(initial=0))
 
 
@@ -101,7 +102,7 @@ RULES: dict[str, Callable[..., Range]] = {
     "pad": lambda node, x, data: _hull(*x[0], int(node.attrs["value"])),
     "argmax": lambda node, x, data: (0, node.operands[0].shape[node.attrs["axis"]] - 1),
     "argmin": lambda node, x, data: (0, node.operands[0].shape[node.attrs["axis"]] - 1),
-    "sum": _sum, "window_sum2d": _sum, "conv2d": _product_sum, "matmul": _product_sum, "requant": _requant, "lookup": _lookup,
+    "sum": _sum, "window_sum2d": _sum, "qconv2d": _product_sum, "qmatmul": _product_sum, "requant": _requant, "lookup": _lookup,
 }  # fmt: skip
 
 

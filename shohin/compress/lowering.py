@@ -1,7 +1,7 @@
 """The integer program: the same steps, frozen, as a graph of int8 and int32 ops whose every range is proved.
 
 This is what a device's compiler is given; NumPy's references of its ops give the same integers as ``integer.py`` and as
-the network in Python. Contractions are the composites ``qconv2d`` and ``qmatmul``, which kernels claim on int8 operands.
+the network in Python. Contractions are ``qconv2d`` and ``qmatmul`` on int8 operands, which kernels claim.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from shohin.core.graph import Graph, verify
 from shohin.core.op import Aval
 from shohin.core.tensor import Tensor, as_tensor
 from shohin.core.trace import stage
-from shohin.ops import math, move, quant
+from shohin.ops import math, move, qlinear, quant
 
 Array = np.ndarray[Any, Any]
 
@@ -141,7 +141,8 @@ class _Lowering:
         q, z = self.now[step.inputs[0]], self.grid(step.inputs[0]).z
         if step.op == "scale":
             return self.centred(step.inputs[0]) * as_tensor(w.astype(np.int32))
-        return quant.qmatmul(q, w, z=z) if step.op == "matmul" else quant.qconv2d(q, w, z=z, **step.attrs)
+        w = as_tensor(w)
+        return qlinear.qmatmul(q, w, zero=z) if step.op == "matmul" else qlinear.qconv2d(q, w, zero=z, **step.attrs)
 
     def moved(self, step: Move) -> Tensor:
         attrs = dict(step.attrs)

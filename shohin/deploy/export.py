@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
+from shohin.compress.lowering import lower
+from shohin.compress.quantized import Quantized
 from shohin.core import interp, trees
 from shohin.core.errors import DeployError
 from shohin.core.graph import Graph
@@ -18,16 +20,6 @@ from shohin.core.trace import prune, stage
 from shohin.deploy.artefact import Artefact, Boundary, write_artefact
 from shohin.deploy.source import Grid, write_c
 from shohin.targets import get_target
-
-
-@runtime_checkable
-class Quantized(Protocol):
-    """What export asks of a quantized network: its integer program for one input, and the grids of its boundary."""
-
-    def integer_graph(self, x: Any) -> Graph: ...
-
-    @property
-    def boundary(self) -> tuple[tuple[float, int], tuple[float, int]]: ...
 
 
 def export(net: Module, example: Any, *, device: str, to: str | Path, name: str = "network") -> Artefact:
@@ -50,11 +42,14 @@ def export(net: Module, example: Any, *, device: str, to: str | Path, name: str 
         raise DeployError(f"export: cannot write to {folder}: {error.strerror or error}") from error
     with mode(net, training=False):
         if isinstance(net, Quantized):
-            graph = net.integer_graph(np.zeros(one, np.float32))
-            grids = (Grid(scale=net.boundary[0][0], zero=net.boundary[0][1]), Grid(scale=net.boundary[1][0], zero=net.boundary[1][1]))
+            lowered = lower(net, Aval(one, np.dtype(np.float32)))
+            graph = lowered.graph
+            if None in lowered.output_grids:
+                raise DeployError(f"export: {lowered.places[0]} gives positions, not values; an artefact gives int8 values")
+            grids = tuple(Grid(scale=float(g.s), zero=int(g.z)) for g in (*lowered.input_grids, *lowered.output_grids) if g is not None)
         else:
             graph, grids = float_graph(net, one), None
-    text = write_c(graph, name, grids=grids)
+    text = write_c(graph, name, grids=grids)  # type: ignore[arg-type]
     (folder / "network.h").write_text(text.header, encoding="utf-8")
     (folder / "network.c").write_text(text.source, encoding="utf-8")
     x, y = graph.inputs[0], graph.outputs[0]

@@ -14,7 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from shohin.compress.integer import integers
+from shohin.compress.quantized import Quantized
 from shohin.core.errors import DeployError, EmulatorMissing
+from shohin.core.module import mode
 from shohin.core.tensor import as_tensor
 from shohin.data.dataset import Dataset
 from shohin.deploy.artefact import Artefact
@@ -92,7 +95,7 @@ def measure(art: Artefact, data: Any, *, metric: Callable[[Any, Any], Any] | Non
         accuracy = Number(float(np.mean(np.asarray(metric(as_tensor(logits), as_tensor(data.y))).astype(np.float64))), MEASURED)
     emulated = EMULATED if result is not None else MEASURED
     return Measurement(
-        accuracy=accuracy, latency_ms={"median": Number(latency.median_ms, MEASURED), "p95": Number(latency.p95_ms, MEASURED)},
+        accuracy=accuracy, latency_ms={"median": Number(latency.median * 1e3, MEASURED), "p95": Number(latency.p95 * 1e3, MEASURED)},
         flash_bytes=Number(art.flash_bytes, MEASURED), arena_bytes=Number(art.arena_bytes, MEASURED),
         arena_observed=Number(result.arena_bytes if result is not None else observed, emulated),
         ram_bytes=None if result is None or result.ram_bytes is None else Number(result.ram_bytes, EMULATED),
@@ -111,6 +114,13 @@ def from_output(art: Artefact, library: HostLibrary, y: np.ndarray[Any, Any]) ->
     """float32 (n, ...) from the artefact's outputs."""
     real = library.dequantize(y) if art.outputs[0].dtype == "int8" else y
     return np.asarray(real, np.float32).reshape(len(y), *art.outputs[0].shape)
+
+
+def _rows(run: Callable[..., Mapping[str, Any]], net: Quantized, x: np.ndarray[Any, Any], batch: int = 256) -> np.ndarray[Any, Any]:
+    """int8 (n, outputs) of the network's last place."""
+    with mode(net, training=False):
+        parts = [list(run(net, x[k : k + batch]).values())[-1] for k in range(0, len(x), batch)]
+    return np.concatenate(parts).reshape(len(x), -1)
 
 
 @dataclass(frozen=True)
@@ -134,8 +144,8 @@ def compare(net: Any, art: Artefact, data: Any, *, board: int = 16, ccs: Sequenc
     ``ccs`` are compilers (``None``: the bundled one, ``"gcc"``), ``levels`` host CPU levels.
     """
     x = np.asarray(data.x if isinstance(data, Dataset) else data, np.float32)
-    expected = np.asarray(net.output_integers(x)).reshape(len(x), -1)
-    found: list[tuple[str, np.ndarray[Any, Any]]] = [("reference", np.asarray(net.reference(x)).reshape(len(x), -1))]
+    expected, reference = (_rows(f, net, x) for f in (Quantized.integers, integers))
+    found: list[tuple[str, np.ndarray[Any, Any]]] = [("reference", reference)]
     with tempfile.TemporaryDirectory(prefix="shohin-compare-") as work:
         entries = None
         for cc in ccs:

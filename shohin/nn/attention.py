@@ -80,8 +80,9 @@ class MultiheadAttention(Module):
 class SqueezeExcite(Module):
     """Channels scaled by what a small network makes of their means.
 
-    Shapes: x (n, h, w, c) -> the same; two 1x1 convolutions ``fc1`` (c to squeeze) and ``fc2`` (back). ``squeeze_channels``
-    is c // 4 by default. MobileNetV3 takes ``scale_activation=Hardsigmoid``. Source: Hu et al. 2017.
+    Shapes: x (n, h, w, c) -> the same; two 1x1 convolutions ``fc1`` (c to squeeze) and ``fc2`` (back).
+    ``squeeze_channels`` is c // 4 by default. MobileNetV3 takes ``scale_activation=Hardsigmoid``. Source: Hu et al.
+    2017.
 
     >>> SqueezeExcite(8)(move.ones((1, 4, 4, 8))).shape
     (1, 4, 4, 8)

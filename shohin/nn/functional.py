@@ -93,7 +93,8 @@ def attention(q: Any, k: Any, v: Any, mask: Any = None, *, causal: bool = False,
     q, k, v = as_tensor(q), as_tensor(k), as_tensor(v)
     if min(q.ndim, k.ndim, v.ndim) < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         raise ShapeError(
-            f"attention: q {q.shape}, k {k.shape}, v {v.shape} do not fit; expected (..., t, d), (..., s, d), (..., s, e)"
+            f"attention: q {q.shape}, k {k.shape}, v {v.shape} do not fit; expected (..., t, d), (..., s, "
+            "d), (..., s, e)"
         )
     s = 1 / _math.sqrt(q.shape[-1]) if scale is None else float(scale)
     return _attention(q, k, v, None if mask is None else as_tensor(mask), causal=causal, scale=s)
@@ -119,6 +120,6 @@ def dropout(x: Any, p: float = 0.5, *, training: bool = True) -> Tensor:
 
 
 __all__ = [
-    "attention", "avg_pool2d", "conv2d", "dropout", "elu", "gelu", "hardsigmoid", "hardswish", "leaky_relu", "log_softmax",
-    "max_pool2d", "relu", "relu6", "sigmoid", "silu", "softmax", "stop_gradient", "tanh",
+    "attention", "avg_pool2d", "conv2d", "dropout", "elu", "gelu", "hardsigmoid", "hardswish", "leaky_relu",
+    "log_softmax", "max_pool2d", "relu", "relu6", "sigmoid", "silu", "softmax", "stop_gradient", "tanh",
 ]  # fmt: skip

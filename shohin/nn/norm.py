@@ -56,8 +56,8 @@ def batch_norm(
 ) -> Any:
     """``(x - mean) gamma / sqrt(var + eps) + beta``, a mean and variance a channel.
 
-    Shapes: x (..., c), the others (c,). Training: the statistics are those of x over all dims but the last, and the result
-    is (y, mean, biased variance). Evaluation: they are the operands ``mean`` and ``var``, and the result is y.
+    Shapes: x (..., c), the others (c,). Training: the statistics are those of x over all dims but the last, and the
+    result is (y, mean, biased variance). Evaluation: they are the operands ``mean`` and ``var``, and the result is y.
 
     >>> y, mean, var = batch_norm(move.asarray([[1.0], [3.0]]), training=True, eps=0.0)
     >>> y.tolist(), mean.tolist(), var.tolist()
@@ -142,7 +142,8 @@ class _BatchNorm(Module):
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True) -> None:
         if not 0 <= momentum <= 1:
             raise ValueError(
-                f"{type(self).__name__}: momentum is {momentum!r}, expected a number in [0, 1] (the weight of the new batch)"
+                f"{type(self).__name__}: momentum is {momentum!r}, expected a number in [0, 1] (the weight of "
+                "the new batch)"
             )
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.weight, self.bias = (_ones(num_features), _zeros(num_features)) if affine else (None, None)

@@ -106,7 +106,8 @@ class _Recurrent(Module):
         for s in given:
             if s.shape != shape:
                 raise ShapeError(
-                    f"{place_of(self)}: a state has shape {s.shape}, expected {shape} (layers and directions, n, hidden)"
+                    f"{place_of(self)}: a state has shape {s.shape}, expected {shape} (layers and directions, n, "
+                    "hidden)"
                 )
         last: list[list[Tensor]] = [[] for _ in range(self._states)]
         loop = _gru if self._states == 1 else _lstm
@@ -129,9 +130,10 @@ class _Recurrent(Module):
 class GRU(_Recurrent):
     """Gated recurrent unit: ``h' = n + z (h - n)`` with ``n = tanh(W x + r (U h + b))``.
 
-    Shapes: x (n, l, input), h (layers * directions, n, hidden), zero by default -> (n, l, directions * hidden) and the last h.
-    weight_ih_l0 (3 hidden, input) and weight_hh_l0 (3 hidden, hidden) hold the gates r, z, n; all uniform in ±1/sqrt(hidden).
-    As in PyTorch, but always batch first. Source: Cho et al. 2014.
+    Shapes: x (n, l, input), h (layers * directions, n, hidden), zero by default -> (n, l, directions * hidden) and
+    the last h.
+    weight_ih_l0 (3 hidden, input) and weight_hh_l0 (3 hidden, hidden) hold the gates r, z, n; all uniform in
+    ±1/sqrt(hidden). As in PyTorch, but always batch first. Source: Cho et al. 2014.
 
     >>> y, h = GRU(3, 4)(move.ones((2, 5, 3)))
     >>> y.shape, h.shape
@@ -149,8 +151,8 @@ class LSTM(_Recurrent):
     """Long short-term memory: ``c' = f c + i g``, ``h' = o tanh(c')``.
 
     Shapes: x (n, l, input), state (h, c), each (layers * directions, n, hidden), zero by default -> (n, l, directions *
-    hidden) and the last (h, c). weight_ih_l0 (4 hidden, input) holds the gates i, f, g, o. As in PyTorch, but always batch
-    first. Source: Hochreiter and Schmidhuber 1997; Gers et al. 2000 (the forget gate).
+    hidden) and the last (h, c). weight_ih_l0 (4 hidden, input) holds the gates i, f, g, o. As in PyTorch, but always
+    batch first. Source: Hochreiter and Schmidhuber 1997; Gers et al. 2000 (the forget gate).
 
     >>> y, (h, c) = LSTM(3, 4)(move.ones((2, 5, 3)))
     >>> y.shape, h.shape, c.shape

@@ -56,7 +56,10 @@ class ELU(Module):
 
 
 class GELU(Module):
-    """``x (1 + erf(x / sqrt 2)) / 2``, or its tanh form with ``approximate="tanh"``. Source: Hendrycks and Gimpel 2016."""
+    """``x (1 + erf(x / sqrt 2)) / 2``, or its tanh form with ``approximate="tanh"``.
+
+    Source: Hendrycks and Gimpel 2016.
+    """
 
     def __init__(self, approximate: str = "none") -> None:
         self.approximate = approximate
@@ -146,8 +149,8 @@ class _Pool(Module):
 
 
 class MaxPool2d(_Pool):
-    """The largest of each window; padding never wins. Shapes: x (n, h, w, c) -> (n, h', w', c). The stride is the kernel's
-    size by default.
+    """The largest of each window; padding never wins. Shapes: x (n, h, w, c) -> (n, h', w', c). The stride is the
+    kernel's size by default.
 
     >>> MaxPool2d(2)(move.ones((1, 4, 6, 3))).shape
     (1, 2, 3, 3)
@@ -277,6 +280,6 @@ class Sequential(Module):
 
 
 __all__ = [
-    "AdaptiveAvgPool2d", "AvgPool2d", "Dropout", "ELU", "Flatten", "GELU", "GlobalAvgPool", "Hardsigmoid", "Hardswish", "Identity",
-    "LeakyReLU", "MaxPool2d", "ReLU", "ReLU6", "Sequential", "SiLU", "Sigmoid", "Softmax", "Tanh",
+    "AdaptiveAvgPool2d", "AvgPool2d", "Dropout", "ELU", "Flatten", "GELU", "GlobalAvgPool", "Hardsigmoid", "Hardswish",
+    "Identity", "LeakyReLU", "MaxPool2d", "ReLU", "ReLU6", "Sequential", "SiLU", "Sigmoid", "Softmax", "Tanh",
 ]  # fmt: skip

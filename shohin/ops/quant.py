@@ -18,7 +18,6 @@ from shohin.core.errors import BatchError, ShapeError
 from shohin.core.op import EXACT, NO_GRADIENT, Attr, Aval, Dtypes, Op, Quant, Sample, register
 from shohin.core.tensor import Tensor, as_tensor
 from shohin.ops import kinds, math
-from shohin.ops.composite import composite
 from shohin.ops.kinds import broadcast, elementwise, names
 
 Array = np.ndarray[Any, Any]
@@ -112,27 +111,6 @@ def requant(acc: Any, M: Any, *, z: int = 0, lo: int = -128, hi: int = 127, dtyp
 # --------------------------------------------------------------------------------------------- contractions
 
 
-@composite("qconv2d", quant=PART, source="twin.md Q1-Q3")
-def _qconv2d(q: Any, w: Any, *, z: int, stride: Shape, padding: Any, dilation: Shape, groups: int) -> Tensor:
-    attrs = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    return interp.bind(kinds.get("conv2d"), [math.astype(q, dtypes.int16) - z, w], attrs)[0]
-
-
-@composite("qmatmul", quant=PART, source="twin.md Q1-Q3")
-def _qmatmul(q: Any, w: Any, *, z: int) -> Tensor:
-    attrs = {"transpose_a": False, "transpose_b": True}
-    return interp.bind(kinds.get("matmul"), [math.astype(q, dtypes.int16) - z, w], attrs)[0]
-
-
-def qconv2d(q: Any, w: Any, *, z: int, stride: Shape, padding: Any, dilation: Shape, groups: int) -> Tensor:
-    """int8 q and w -> int32: conv2d of q - z, whose padding is q = z. A composite, so that kernels claim it on int8 operands."""
-    return _qconv2d(as_tensor(q), as_tensor(w), z=int(z), stride=stride, padding=padding, dilation=dilation, groups=groups)
-
-
-def qmatmul(q: Any, w: Any, *, z: int) -> Tensor:
-    """int8 q (m, k) and w (n, k) -> int32 (m, n): the product of q - z with w transposed. A composite, as ``qconv2d``."""
-    return _qmatmul(as_tensor(q), as_tensor(w), z=int(z))
-
 
 # --------------------------------------------------------------------------------------------------- tables
 
@@ -197,4 +175,4 @@ def lookup_ste(q: Tensor, table: Tensor, slope: Tensor) -> Tensor:
     return interp.bind(_ste, [q, table, slope], {})[0]
 
 
-__all__ = ["PART", "bound_gain", "bound_multiplier", "clip", "lookup", "lookup_ste", "qconv2d", "qmatmul", "quantize", "requant", "requantize"]
+__all__ = ["PART", "bound_gain", "bound_multiplier", "clip", "lookup", "lookup_ste", "quantize", "requant", "requantize"]

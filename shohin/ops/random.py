@@ -104,7 +104,7 @@ class Generator:
 
     def __init__(self, seed: int = 0) -> None:
         self.key = Buffer(np.asarray(key_words(seed), np.uint32))
-        self.counter = Buffer(np.zeros(2, np.uint32))
+        self.counter = Buffer(np.zeros(2, np.uint32), join="max")  # lanes advance alike
         self.key.name, self.counter.name = "generator.key", "generator.counter"
 
     def seed(self, seed: int) -> None:

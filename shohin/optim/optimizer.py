@@ -33,7 +33,8 @@ class Optimizer(Module):
         cells = _trainable(net, repr(transform))
         if transform.rate is None:
             raise StateError(
-                f"{transform} has no learning rate and would climb; end it with optim.scale_by_rate(lr) or a rule such as optim.sgd(lr)"
+                f"{transform} has no learning rate and would climb; end it with optim.scale_by_rate(lr) or a "
+                "rule such as optim.sgd(lr)"
             )
         self.transform = transform
         self.paths = tuple(cells)
@@ -90,13 +91,15 @@ class Optimizer(Module):
             said = [f"{', '.join(_few(gone))} no longer there or frozen"] if gone else []
             said += [f"{', '.join(_few(new))} new"] if new else []
             raise StateError(
-                f"{self.transform}: the network's trainable parameters differ from those that this optimizer was made for "
+                f"{self.transform}: the network's trainable parameters differ from those that this optimizer was "
+                "made for "
                 f"({'; '.join(said) or 'another order'}); make a new one: opt = {self.transform}.init(net)"
             )
         if not isinstance(grads, dict) or set(grads) != set(cells):
             got = _few(list(grads)) if isinstance(grads, dict) else [type(grads).__name__]
             raise StateError(
-                f"{self.transform}: gradients are {', '.join(got)}, expected those of sh.grad(loss)(net, ...): {', '.join(_few(list(cells)))}"
+                f"{self.transform}: gradients are {', '.join(got)}, expected those of sh.grad(loss)(net, ...): "
+                f"{', '.join(_few(list(cells)))}"
             )
         for path, cell in cells.items():
             g = grads[path]
@@ -107,7 +110,8 @@ class Optimizer(Module):
             for name, entry in self.state.items():
                 if isinstance(entry, dict) and path in entry and entry[path].shape != cell.shape:
                     raise StateError(
-                        f"{self.transform}: {path} is {cell.aval}, but its state {name} is {entry[path].aval}; make a new optimizer"
+                        f"{self.transform}: {path} is {cell.aval}, but its state {name} is {entry[path].aval}; make a "
+                        "new optimizer"
                     )
 
     def extra_repr(self) -> str:

@@ -149,7 +149,8 @@ def _adam_text(name: str, lr: Rate, betas: Sequence[float], eps: float, weight_d
 def rmsprop(
     lr: Rate = 1e-2, alpha: float = 0.99, eps: float = 1e-8, momentum: float = 0.0, weight_decay: float = 0.0
 ) -> Transform:
-    """``g / (sqrt(v) + eps)``, ``v = alpha v + (1 - alpha) g^2``, then momentum. Source: Tieleman and Hinton 2012, lecture 6.5.
+    """``g / (sqrt(v) + eps)``, ``v = alpha v + (1 - alpha) g^2``, then momentum. Source: Tieleman and Hinton 2012,
+    lecture 6.5.
 
     >>> rmsprop(0.01, momentum=0.9)
     rmsprop(0.01, alpha=0.99, momentum=0.9)

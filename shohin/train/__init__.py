@@ -1,4 +1,5 @@
-"""Training: ``fit`` and ``evaluate``, tasks, checkpoints. The host's kernels come with it: training is compiled for the host."""
+"""Training: ``fit`` and ``evaluate``, tasks, checkpoints. The host's kernels come with it: training is compiled for
+the host."""
 
 from shohin import kernels
 from shohin.train.checkpoint import Position, load, load_run, save, save_run

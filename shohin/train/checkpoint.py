@@ -29,7 +29,8 @@ FORMAT = "shohin-run-1"
 class Position:
     """Where a run stands: ``epoch`` epochs and ``step`` updates are done; ``key`` orders the data.
 
-    ``best`` is the highest score so far and ``best_epoch`` its epoch, counted from 1; ``digest`` is that of the configuration.
+    ``best`` is the highest score so far and ``best_epoch`` its epoch, counted from 1; ``digest`` is that of the
+    configuration.
     """
 
     epoch: int
@@ -138,7 +139,8 @@ def _under(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
 def _position(path: Path, metadata: Mapping[str, str]) -> Position:
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path} is no checkpoint of a run (format {metadata.get('format')!r}); sh.load(path, into=net) reads values"
+            f"{path} is no checkpoint of a run (format {metadata.get('format')!r}); sh.load(path, into=net) "
+            "reads values"
         )
     try:
         fields = json.loads(metadata["position"])

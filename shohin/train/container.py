@@ -18,8 +18,9 @@ from shohin.core.errors import CheckpointError
 
 Array = np.ndarray[Any, Any]
 _CODES: dict[DType, str] = {
-    dtypes.bool_: "BOOL", dtypes.int8: "I8", dtypes.uint8: "U8", dtypes.int16: "I16", dtypes.uint16: "U16", dtypes.int32: "I32",
-    dtypes.uint32: "U32", dtypes.int64: "I64", dtypes.uint64: "U64", dtypes.float16: "F16", dtypes.bfloat16: "BF16",
+    dtypes.bool_: "BOOL", dtypes.int8: "I8", dtypes.uint8: "U8", dtypes.int16: "I16", dtypes.uint16: "U16",
+    dtypes.int32: "I32", dtypes.uint32: "U32", dtypes.int64: "I64", dtypes.uint64: "U64", dtypes.float16: "F16",
+    dtypes.bfloat16: "BF16",
     dtypes.float32: "F32", dtypes.float64: "F64",
 }  # fmt: skip
 _DTYPES = {code: dtype for dtype, code in _CODES.items()}
@@ -30,7 +31,8 @@ _MAX_HEADER = 100 << 20
 
 
 def replace(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
-    """The file ``path`` with these bytes: a temporary file beside it, fsync, rename. Readers see the old one or the new.
+    """The file ``path`` with these bytes: a temporary file beside it, fsync, rename. Readers see the old one or the
+    new.
 
     Raises:
         CheckpointError: the folder cannot be written or the disk is full; the old file is as it was.

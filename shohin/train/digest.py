@@ -1,7 +1,8 @@
-"""What a run depends on, as text by name: the network's structure, the data, the functions and numbers given to ``fit``.
+"""What a run depends on, as text by name: the network's structure, the data, the functions and numbers given to
+``fit``.
 
-Two runs of one digest go through the same bits, so one may go on where the other stopped. How many epochs there shall be
-is no part of it: more epochs of the same run are the same run.
+Two runs of one digest go through the same bits, so one may go on where the other stopped. How many epochs there shall
+be is no part of it: more epochs of the same run are the same run.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ def digest(parts: Mapping[str, str]) -> str:
 
 
 def network(net: Module) -> str:
-    """Paths, shapes, dtypes, ties, frozen cells, layers with their settings, and the code of ``forward`` where it is the
-    user's; not the values.
+    """Paths, shapes, dtypes, ties, frozen cells, layers with their settings, and the code of ``forward`` where it is
+    the user's; not the values.
 
     >>> class Half(Module):
     ...     def forward(self, x): return x * 0.5

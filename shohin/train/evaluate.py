@@ -56,7 +56,8 @@ def _summed(metric: Callable[[Any, Any], Any]) -> Callable[..., Tensor]:
         if values.shape != mask.shape:
             name = getattr(metric, "__name__", "the metric")
             raise ShapeError(
-                f"evaluate: {name} gave {values.aval} for {mask.shape[0]} examples, expected one value an example: shape {mask.shape}"
+                f"evaluate: {name} gave {values.aval} for {mask.shape[0]} examples, expected one value an "
+                f"example: shape {mask.shape}"
             )
         values = math.astype(values, dtypes.float32)
         return reduce.sum(math.where(as_tensor(mask), values, math.zeros_like(values)))

@@ -33,7 +33,8 @@ Function = Callable[..., Any]
 
 @dataclass(frozen=True)
 class History:
-    """The epochs of a run, one ``Record`` each; ``best_epoch``, counted from 1, has the highest metric (or lowest loss)."""
+    """The epochs of a run, one ``Record`` each; ``best_epoch``, counted from 1, has the highest metric (or lowest
+    loss)."""
 
     records: tuple[Record, ...]
     best_epoch: int
@@ -72,9 +73,11 @@ def fit(net: Module, loss: Function, train: Dataset, opt: Optimizer, epochs: int
         opt: made for ``net``: ``optim.adamw(3e-3).init(net)``.
         schedule: the learning rate as a function of the update count; overrides the optimizer's.
         augment: ``augment(x) -> x``, array operations and ``sh.random`` draws on a batch, compiled into the step.
-        test, metric: ``evaluate(net, test, metric)`` after each epoch; the metric is ``nn.accuracy`` for integer labels.
-        run: a folder for ``config.json``, ``log.jsonl``, ``last.safetensors`` and ``best.safetensors``. If it holds this
-            run, the run goes on at the next epoch, bit for bit; if that has all epochs, its state is read and nothing is done.
+        test, metric: ``evaluate(net, test, metric)`` after each epoch; the metric is ``nn.accuracy`` for integer
+            labels.
+        run: a folder for ``config.json``, ``log.jsonl``, ``last.safetensors`` and ``best.safetensors``. If it holds
+            this run, the run goes on at the next epoch, bit for bit; if that has all epochs, its state is read and
+            nothing is done.
         seed: of the data key; without it the key is drawn from the default generator (``sh.seed``).
         fresh: start anew in ``run``, whatever it holds.
         progress: None shows a bar in a terminal and else a line an epoch; True lines, False nothing.
@@ -96,11 +99,7 @@ def fit(net: Module, loss: Function, train: Dataset, opt: Optimizer, epochs: int
     train.batches(batch)  # a batch that does not fit is an error here, before anything is written
     held, position, records = None, None, []
     if run is not None:
-        parts = {
-            "network": digest.network(net), "data": train.digest(), "batch": str(batch), "seed": str(seed),
-            "loss": digest.function(loss), "optimizer": f"{opt.transform!r}{_rate_code(opt)}", "schedule": digest.function(schedule),
-            "augment": digest.function(augment), "test": "none" if test is None else test.digest(), "metric": digest.function(metric),
-        }  # fmt: skip
+        parts = _parts(net, loss, train, opt, batch, schedule, augment, test, metric, seed)
         held = Run(run, parts, epochs, fresh=fresh)
         position, records = held.resume(net, opt)
     if position is None:
@@ -169,6 +168,23 @@ def _checked(net: Any, loss: Any, train: Any, opt: Any, epochs: Any, test: Any, 
     return metric
 
 
+def _parts(
+    net: Module, loss: Function, train: Dataset, opt: Optimizer, batch: int, schedule: Function | None,
+    augment: Function | None, test: Dataset | None, metric: Function | None, seed: int | None,
+) -> dict[str, str]:  # fmt: skip
+    """What the run's bits depend on (``digest``)."""
+    functions = {"loss": loss, "schedule": schedule, "augment": augment, "metric": metric}
+    return {
+        "network": digest.network(net),
+        "data": train.digest(),
+        "test": "none" if test is None else test.digest(),
+        "optimizer": f"{opt.transform!r}{_rate_code(opt)}",
+        "batch": str(batch),
+        "seed": str(seed),
+        **{name: digest.function(f) for name, f in functions.items()},
+    }
+
+
 def _rate_code(opt: Optimizer) -> str:
     rate = opt.transform.rate
     return f" {digest.function(rate)}" if callable(rate) else ""
@@ -205,8 +221,10 @@ def _not_finite(
 ) -> NonFiniteError:
     kept = f". {held.last} holds epoch {position.epoch}" if held is not None and position.epoch else ""
     return NonFiniteError(
-        f"fit: {what} in epoch {epoch} of {epochs}, step {step} (learning rate {float(opt.lr):.3g}); lower the learning rate, "
-        f"put optim.clip_by_global_norm(1.0) before the rule in optim.chain, or look for a log or a division of zero{kept}"
+        f"fit: {what} in epoch {epoch} of {epochs}, step {step} (learning rate {float(opt.lr):.3g}); "
+        "lower the learning rate, "
+        "put optim.clip_by_global_norm(1.0) before the rule in optim.chain, or look for a log or a "
+        f"division of zero{kept}"
     )
 
 

@@ -38,7 +38,8 @@ class Record:
         'epoch 2/10  loss 0.5000  accuracy 0.7500  1,000 samples/s  2.0 s'
         """
         metric = "" if self.metric is None else f"  {name} {self.metric:.4f}"
-        return f"epoch {self.epoch}/{epochs}  loss {self.loss:.4f}{metric}  {self.speed:,.0f} samples/s  {self.seconds:.1f} s"
+        speed = f"{self.speed:,.0f} samples/s  {self.seconds:.1f} s"
+        return f"epoch {self.epoch}/{epochs}  loss {self.loss:.4f}{metric}  {speed}"
 
 
 class Silent:
@@ -97,8 +98,12 @@ class Bar(Silent):
         self.shown = now
         done = (epoch - 1 - self.done) * self.steps + step
         speed = done * self.batch / (now - self.started)
-        self.progress.update(self.task, completed=(epoch - 1) * self.steps + step, description=f"epoch {epoch}/{self.epochs}",
-                             text=f"loss {loss:.4f}{self.metric}  {speed:,.0f} samples/s")  # fmt: skip
+        self.progress.update(
+            self.task,
+            completed=(epoch - 1) * self.steps + step,
+            description=f"epoch {epoch}/{self.epochs}",
+            text=f"loss {loss:.4f}{self.metric}  {speed:,.0f} samples/s",
+        )
 
     def epoch(self, record: Record) -> None:
         if record.metric is not None:

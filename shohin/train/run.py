@@ -57,7 +57,8 @@ class Run:
         said = differences(old, parts, python)
         if said:
             raise CheckpointError(
-                f"{self.folder} holds a run that differs in {'; '.join(said)}. Give run= another folder, or fresh=True to start anew there"
+                f"{self.folder} holds a run that differs in {'; '.join(said)}. Give run= another folder, or "
+                "fresh=True to start anew there"
             )
         self.digest = known  # only bytecode of another Python differs
 

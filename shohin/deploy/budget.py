@@ -1,0 +1,57 @@
+"""Budgets in units that people write: ``Budget(flash="64 kB", ram="32 kB", instructions=20e6)``; 1 kB is 1,000 bytes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from shohin.core.errors import BudgetError
+
+_UNITS = {"": 1, "b": 1, "kb": 1_000, "mb": 1_000_000, "kib": 1_024, "mib": 1_048_576}
+
+
+def bytes_of(value: Any, what: str = "size") -> int:
+    """A number of bytes from a number or text.
+
+    >>> bytes_of("128 kB"), bytes_of(4096)
+    (128000, 4096)
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        number, unit = float(value), ""
+    else:
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(value))
+        if not found or found[2].lower() not in _UNITS:
+            raise BudgetError(f"{what}: {value!r} is no size; write bytes, or a number with kB, MB, KiB or MiB, as 128kB")
+        number, unit = float(found[1]), found[2].lower()
+    size = number * _UNITS[unit]
+    if not size > 0:
+        raise BudgetError(f"{what}: {value!r} must be positive")
+    return int(size)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Upper limits; ``None`` means none. ``flash`` and ``ram`` in bytes or text, ``instructions`` an inference."""
+
+    flash: Any = None
+    ram: Any = None
+    instructions: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("flash", "ram"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, bytes_of(getattr(self, name), name))
+
+    def excess(self, *, flash: int | None = None, ram: int | None = None, instructions: float | None = None) -> list[str]:
+        """What is over the limits, in words; empty when all fits. What is not known is not judged.
+
+        >>> Budget(flash="1 kB").excess(flash=1500)
+        ['flash 1,500 of 1,000 bytes']
+        """
+        found = []
+        for name, value, unit in (("flash", flash, " bytes"), ("ram", ram, " bytes"), ("instructions", instructions, "")):
+            limit = getattr(self, name)
+            if limit is not None and value is not None and value > limit:
+                found.append(f"{name} {int(value):,} of {int(limit):,}{unit}")
+        return found
