@@ -154,21 +154,22 @@ def _plain(value: Any) -> Any:
 
 
 def show(result: dict[str, Any], console: Console) -> None:
-    """The table that people look at."""
-    title = "" if result["claim"] else "no claim (--quick)"
-    table = Table(title=title or None, box=None, title_justify="left")
-    for column in ("network", "precision", "test acc.", "flash", "arena", "RAM", "host ms (p95)", "instructions", "differing", "fits"):
-        table.add_column(column, justify="left" if column in ("network", "precision", "fits") else "right")
+    """The table that people look at; kB are 1,000 bytes."""
+    columns = ("network", "precision", "test acc.", "flash kB", "arena kB", "RAM kB", "host ms", "p95", "instructions", "differing", "fits")
+    table = Table(*columns, title=None if result["claim"] else "no claim (--quick)", box=None, title_justify="left", padding=(0, 2, 0, 0))
+    for column in table.columns:
+        column.no_wrap, column.justify = True, "left" if column.header in ("network", "precision", "fits") else "right"
     for c in result["candidates"]:
-        value = lambda key, c=c: "-" if c[key] is None else f"{c[key]['value']:,}"  # noqa: E731
+        kilo = lambda key, c=c: f"{c[key]['value'] / 1000:.1f}"  # noqa: E731
+        count = lambda key, c=c: "-" if c[key] is None else f"{c[key]['value']:,}"  # noqa: E731
         ms = c["latency_ms"]
         table.add_row(
-            c["network"], c["precision"], f"{100 * c['test_accuracy']['value']:.2f} %", value("flash_bytes"), value("arena_bytes"), value("ram_bytes"),
-            f"{ms['median']['value']:.3f} ({ms['p95']['value']:.3f})", value("board_instructions"), value("integer_mismatches"), "yes" if c["fits_budget"] else "no")  # fmt: skip
+            c["network"], c["precision"], f"{100 * c['test_accuracy']['value']:.2f} %", kilo("flash_bytes"), kilo("arena_bytes"), kilo("ram_bytes"),
+            f"{ms['median']['value']:.3f}", f"{ms['p95']['value']:.3f}", count("board_instructions"), count("integer_mismatches"), "yes" if c["fits_budget"] else "no")  # fmt: skip
     console.print()
-    console.print(table)
+    console.print(table, width=max(console.width, 110))
     b = result["budget"]
-    console.print(f"budget: flash {b['flash_bytes']:,}, RAM {b['ram_bytes']:,} bytes on {result['device']}. accuracy and ms measured on the host library; "
-                  "RAM and instructions of int8 emulated")  # fmt: skip
+    limits = ", ".join(f"{name} {b[key]:,} bytes" for name, key in (("flash", "flash_bytes"), ("RAM", "ram_bytes")) if b[key])
+    console.print(f"budget on {result['device']}: {limits or 'none'}. Measured: accuracy and ms (host library), flash, arena. Emulated: RAM and instructions of int8.", soft_wrap=True)
     if result["best"]:
-        console.print(f"best that fits: [bold]{result['best']['network']} {result['best']['precision']}[/bold]   ({result['seconds']['value']:.0f} s in all)")
+        console.print(f"best that fits: [bold]{result['best']['network']} {result['best']['precision']}[/bold] ({result['seconds']['value']:.0f} s in all)")

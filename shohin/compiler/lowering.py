@@ -16,7 +16,7 @@ import numpy as np
 from shohin.compiler import derive, passes
 from shohin.compiler.kernel import Kernel, Machine, Site, claim
 from shohin.core import loop
-from shohin.core.dtypes import DType
+from shohin.core.dtypes import FLOATING, DType
 from shohin.core.graph import Graph, Node, Var
 from shohin.core.loop import Expr
 from shohin.core.nest import Buffer, KernelCall, Loop, Nest, Out, Port, Program, Step
@@ -251,6 +251,8 @@ class Lowering:
         while v not in self.outputs and len(self.users.get(v, [])) == 1:
             user = self.users[v][0]
             if user in taken or user.op.kind != "elementwise" or user.operands.count(v) != 1 or user.results[0].shape != node.results[0].shape:
+                break
+            if kernel is not None and node.results[0].dtype in FLOATING and user.results[0].dtype != node.results[0].dtype:
                 break
             others = [x for x in user.operands if x is not v]
             if any(not self._plain(x) for x in others):

@@ -1,8 +1,8 @@
 """``PruneChannels``: the slot ``channels``. Whole channels leave a network, which is a smaller plain module afterwards.
 
 Which dims belong together is derived (``transforms.channels``). Layers keep numbers of channels as attributes
-(``out_channels``, ``groups``); those are found again from the extents of the layer's own ops, and the smaller network is
-traced and compared with what the relations predict, op by op, before it is returned.
+(``out_channels``, ``groups``); those are found again from the extents of the layer's own ops, and the smaller network
+is traced and compared with what the relations predict, op by op, before it is returned.
 """
 
 from __future__ import annotations
@@ -134,8 +134,10 @@ class _Repair:
     def __init__(self, net: Module, found: Channels, kept: Mapping[Extent, Array]) -> None:
         self.net, self.found, self.kept = net, found, kept
         self.sizes: dict[Extent, int] = {}
-        self.inputs = [np.zeros(v.shape, v.dtype) for v in found.traced.graph.inputs[: len(found.traced.graph.inputs) - len(found.traced.cells)]]
+        graph = found.traced.graph
+        self.inputs = [np.zeros(v.shape, v.dtype) for v in graph.inputs[: len(graph.inputs) - len(found.traced.cells)]]
         self.consts = _constants(found.traced.graph)
+        self.paths = {id(cell): path for path, cell in net.cells().items()}
 
     def size(self, node: Extent) -> int:
         root = node.root()
@@ -162,18 +164,21 @@ class _Repair:
         at, why = self.differs()
         if at is not None:
             raise PlanError(
-                f"PruneChannels: {at or 'the network'} keeps a number that stands for channels: {why}. Take it from x.shape "
-                f"or a weight's shape in forward, or write ({at!r}, None) after the rule"
+                f"PruneChannels: {at or 'the network'} keeps a number that stands for channels: {why}. Take it from "
+                f"x.shape or a weight's shape in forward, or write ({at!r}, None) after the rule"
             )
 
     def options(self, path: str, module: Module) -> tuple[list[str], list[tuple[int, ...]]]:
         """The layer's integer attributes that may be extents, and their possible new values, likeliest first."""
+        paths = [self.paths[id(entry)] for _, entry in module._entries() if id(entry) in self.paths]
+        own = {leaf for p in paths for d in self.found.dims.get(p, ()) for leaf in d.leaves()}
         extents: dict[Extent, int] = {}
         for s in self.found.seen:
             if _module(s.node.place) == path:
                 typed = [s.axes[a.axis] for a in s.node.op.attrs.values() if a.type == "extent" and a.axis in s.axes]
                 for node in (*typed, *(d for v in (*s.operands, *s.results) for d in v), *s.axes.values()):
-                    extents.setdefault(node.root(), node.size)
+                    if node in typed or not own or own.intersection(node.leaves()):
+                        extents.setdefault(node.root(), node.size)
         names: list[str] = []
         values: list[list[int]] = []
         used: dict[int, int] = {}
@@ -190,32 +195,27 @@ class _Repair:
         return names, list(itertools.islice(itertools.product(*values), TRIES))
 
     def differs(self) -> tuple[str | None, str]:
-        """The module where the smaller network's program first differs from the prediction, and how; None if nowhere."""
+        """The module where the smaller network's program first differs from the prediction, and how."""
         try:
             with mode(self.net, training=False):
                 graph = trace(self.net)(*self.inputs).graph
         except (ShohinError, ValueError, TypeError, IndexError) as error:
-            return self._culprit(error), str(error)
+            return self._raised(error), str(error)
         consts = _constants(graph)
         for now, s in itertools.zip_longest(flat(graph), self.found.seen):
             place = (s.node if s is not None else now).place
-            why = "the ops are others" if now is None or s is None or now.op is not s.node.op else self._change(now, s, consts)
+            same = now is not None and s is not None and now.op is s.node.op
+            why = self._change(now, s, consts) if same else "the ops are others"
             if why:
                 return _module(place), f"{place}: {why}"
         return None, ""
 
-    def _culprit(self, error: Exception) -> str:
-        """The layer that raised: the longest path that the message names, else the first one with options."""
-        text = str(error)
-        named = [p for p in self.net.modules() if p and f"at {p}:" in text]
-        return max(named, key=len) if named else self._stopped()
-
-    def _stopped(self) -> str:
-        return next((p for p in dict.fromkeys(_module(s.node.place) for s in self.found.seen) if self._bad(p)), "")
-
-    def _bad(self, path: str) -> bool:
-        module = self.net.modules().get(path)
-        return module is not None and len(self.options(path, module)[1]) > 1
+    def _raised(self, error: BaseException) -> str:
+        """The path of the innermost module whose code raised."""
+        paths, found, at = {id(m): p for p, m in self.net.modules().items()}, "", error.__traceback__
+        while at is not None:
+            found, at = paths.get(id(at.tb_frame.f_locals.get("self")), found), at.tb_next
+        return found
 
     def _change(self, now: Any, s: Seen, consts: Mapping[Any, Array]) -> str:
         for v, dims in zip((*now.operands, *now.results), (*s.operands, *s.results)):

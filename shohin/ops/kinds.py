@@ -189,7 +189,11 @@ def reduction(name: str, *, combiner: str, identity: Callable[[DType], Any], ord
     def samples(rng: np.random.Generator) -> list[Sample]:
         draw = lambda *s: (rng.random(s) < 0.5) if dtypes.float32 not in accepted else rng.uniform(-2, 2, s).astype(np.float32)  # noqa: E731
         return [Sample((draw(4, 5),), {"axis": (1,)}), Sample((draw(4, 5, 3),), {"axis": (0, 1)}),
-                Sample((draw(37, 3),), {"axis": (0,)}), Sample((draw(3, 35),), {"axis": (0, 1)})]  # fmt: skip
+                Sample((draw(37, 3),), {"axis": (0,)}), Sample((draw(3, 35),), {"axis": (0, 1)}), *one_sided(draw(3, 4))]  # fmt: skip
+
+    def one_sided(x: Array) -> list[Sample]:
+        """All below zero, all above: an identity that is a value would win there."""
+        return [] if x.dtype == dtypes.bool_ else [Sample((s * np.abs(x) + s,), {"axis": (1,)}) for s in (x.dtype.type(-1), x.dtype.type(1))]
 
     op = register(Op(
         name=name, kind="reduction", doc=doc, source=source, operands=("x",), results=("y",),

@@ -167,8 +167,8 @@ def _cut_concat(node: Extent, first: int) -> list[Extent]:
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """A dim of a cell: ``index[j]`` is the group's channel at its position j, or -1. ``reads``: the dim is summed over, so
-    the cell reads the channels; the others make or carry them."""
+    """A dim of a cell: ``index[j]`` is the group's channel at its position j, or -1. ``reads``: the dim is summed over,
+    so the cell reads the channels; the others make or carry them."""
 
     path: str
     dim: int
@@ -223,7 +223,8 @@ class Channels:
 
 
 def channels(f: Any) -> Any:
-    """A function that derives the channel groups of ``f`` on its arguments; nothing runs. A traced program gives them at once.
+    """A function that derives the channel groups of ``f`` on its arguments; nothing runs. A traced program has its own.
+
 
     >>> from shohin.core.cells import Param
     >>> class Net(Module):
@@ -260,6 +261,10 @@ def _derive(traced: Traced, names: Mapping[int, str]) -> Channels:
     walk.parameters.update(of)
     walk.cells.update(of)
     walk.graph(graph)
+    users = graph.users()
+    for v in of:
+        if v not in users:
+            walk.fix(v, "no op reads it")
     results = len(graph.outputs) - len(traced.writes)
     for v in graph.outputs[:results]:
         walk.fix(v, "output")
@@ -280,7 +285,7 @@ def _derive(traced: Traced, names: Mapping[int, str]) -> Channels:
 
 
 class _Walk:
-    """The walk over a graph; ``parameters`` are values that no argument reaches, ``read`` the cells' dims that are summed."""
+    """One walk. ``parameters`` are values that no argument reaches, ``read`` the cells' dims that are summed."""
 
     def __init__(self) -> None:
         self.dims: dict[Var, tuple[Extent, ...]] = {}

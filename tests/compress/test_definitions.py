@@ -56,7 +56,7 @@ def test_a_range_that_is_not_finite_names_its_place(bad):
 def test_input_is_a_division_clamped_first():
     g = Grid(f32(0.1), 5)
     x = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 0.05, 0.15, 0.25, 1e-45], np.float32)
-    assert d.quantize(x, g).tolist() == [-128, 127, -128, 127, -128, 5 + rounded(Fraction(float(f32(0.05) / f32(0.1)))), 6, 7, 5]
+    assert d.quantize(x, g).tolist() == [-128, 127, -128, 127, -128, 5, 7, 7, 5]
     # a reciprocal would differ: some x / s is a tie, x * (1 / s) is not
     s = f32(0.7)
     xs = (np.arange(1, 250, 2, dtype=np.float32) / f32(2)) * s

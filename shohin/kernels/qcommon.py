@@ -1,0 +1,310 @@
+"""What the int8 kernels share: packed constants, the epilogue's form, C that pads rows and requantizes.
+
+A layer is a table of sizes (``struct shohin_q8_layer``) and a call of a function that all layers share, so code does
+not grow with a network. The sums are those of q, not of q - zero: padding is filled with the zero point, so that
+``sum (q - zero) w = sum q w - zero sum w`` holds everywhere, and the second term is put into the bias when the constants
+are packed. Where the epilogue is ``requant(acc + bias)`` with constants of the channel it is part of the function too;
+any other one is printed as a second phase that reads the sums from ``shared``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from shohin.compiler.kernel import Phase, Printer, Site
+from shohin.core import dtypes, loop
+from shohin.core.loop import Bin, Cast, Const, Expr, Name, Requant, Var
+from shohin.kernels.qdot import DOTS, MACROS
+
+Array = np.ndarray[Any, Any]
+BLOCK, TILE = 64, 4
+"""Channels of a pass; positions of the largest tile."""
+_ACC_BYTES = (TILE * BLOCK + BLOCK) * 4
+"""Sums of a tile, and a bias that one instruction set changes."""
+LONGEST = 1 << 16
+"""Terms of a sum that surely fit: 2^16 * 2^15 in int32."""
+
+
+def up(n: int, multiple: int) -> int:
+    return -(-n // multiple) * multiple
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """Sizes of a layer, the fields of the C struct. A run is ``blocks`` times 16 bytes; ``parts`` runs of ``part`` bytes,
+    ``part_step`` apart in each of the kernel's rows, are gathered into a patch of ``patch`` bytes; patch 0: each
+    kernel row is a run as it lies. ``slots``: padded rows of ``width`` pixels kept in a ring, 0: rows are read where they lie."""
+
+    n: int
+    h: int
+    w: int
+    c: int
+    p: int
+    q: int
+    o: int
+    groups: int
+    kh: int
+    kw: int
+    sh: int
+    sw: int
+    dh: int
+    dw: int
+    top: int
+    left: int
+    slots: int
+    width: int
+    blocks: int
+    patch: int
+    part: int
+    part_step: int
+    parts: int
+    zero: int
+    z: int = 0
+    lo: int = 0
+    hi: int = 0
+
+    @property
+    def row(self) -> int:
+        return self.width * self.c
+
+    @property
+    def scratch(self) -> int:
+        """Sums, pointers, a tile of patches, a blank row and the ring; reads go up to 15 bytes past a run."""
+        pointers = self.kh if self.blocks else up(self.kh * self.kw, 2)
+        return _ACC_BYTES + up(8 * pointers, 16) + TILE * self.patch + (self.slots + 1) * self.row + 48
+
+    def table(self) -> str:
+        return "{" + ", ".join(str(getattr(self, f.name)) for f in fields(self)) + "}"
+
+
+@dataclass(frozen=True)
+class Close:
+    """``requant(acc + bias, M)``: the two as expressions of the channel, and the integers."""
+
+    bias: Expr | None
+    M: Expr
+    z: int
+    lo: int
+    hi: int
+
+
+def close_of(site: Site) -> Close | None:
+    """The epilogue, if it has that form and gives int8."""
+    port = site.port("epilogue")
+    if not isinstance(port, Requant) or port.type != dtypes.int8:
+        return None
+    if not all(isinstance(e, Const) for e in (port.z, port.lo, port.hi)):
+        return None
+    terms = _terms(port.acc)
+    rest = [t for t in terms if not isinstance(t, Name)]
+    if len(rest) + 1 != len(terms) or any(isinstance(e, Name) for t in (*rest, port.M) for e in loop.walk(t)):
+        return None
+    z, lo, hi = (int(e.value) for e in (port.z, port.lo, port.hi) if isinstance(e, Const))
+    return Close(reduce(lambda a, b: a + b, rest) if rest else None, port.M, z, lo, hi)
+
+
+def _terms(e: Expr) -> list[Expr]:
+    """Terms of an int32 sum."""
+    if isinstance(e, Cast) and e.dtype == e.a.dtype:
+        return _terms(e.a)
+    if isinstance(e, Bin) and e.op == "add" and e.dtype == dtypes.int32:
+        return [*_terms(e.a), *_terms(e.b)]
+    return [e]
+
+
+def constant(e: Expr | None, site: Site, data: Mapping[str, Array], channels: Mapping[str, Array]) -> Array | None:
+    """Values of ``e`` for all channels, if it is constant elsewhere; ``channels`` binds the channel's variables."""
+    count = site.results[0].shape[-1]
+    if e is None:
+        return np.zeros(count, np.int32)
+    loads = [x.buffer for x in loop.walk(e) if isinstance(x, loop.Load)]
+    if any(b not in data for b in loads):
+        return None
+    places = {x.name for x in loop.walk(e) if isinstance(x, Var)} - set(channels)
+    if not places:
+        return np.broadcast_to(np.asarray(loop.evaluate(e, {**data, **channels})), (count,))
+    return None
+
+
+def pack_dot(w: Array) -> Array:
+    """(channels, runs, terms) -> [channels / 4][runs][terms / 16][4][16], zeros where nothing stands."""
+    o, runs, terms = w.shape
+    padded = np.zeros((up(o, 4), runs, up(terms, 16)), np.int8)
+    padded[:o, :, :terms] = w
+    return np.ascontiguousarray(padded.reshape(-1, 4, runs * padded.shape[2] // 16, 16).transpose(0, 2, 1, 3)).reshape(-1)
+
+
+def pack_channels(values: Array, dtype: Any) -> Array:
+    """Values of the channels and 15 more, which whole vectors read."""
+    return np.concatenate([values.astype(dtype), np.zeros(up(len(values) + 12, 16) - len(values), dtype)])
+
+
+def tail(site: Site, data: Mapping[str, Array], sums: Array, zero: int, channels: Mapping[str, Array]) -> tuple[Array, ...]:
+    """Bias and, if the epilogue is of the usual form, multipliers."""
+    close = close_of(site)
+    offset = (-zero * sums.astype(np.int64)).astype(np.int32)
+    if close is not None:
+        bias, m = (constant(e, site, data, channels) for e in (close.bias, close.M))
+        if bias is not None and m is not None:
+            total = (bias.astype(np.int64) + offset).astype(np.int32)
+            return pack_channels(total, np.int32), pack_channels(m, np.float32)
+    return (pack_channels(offset, np.int32),)
+
+
+STRUCT = "struct shohin_q8_layer { int32_t " + ", ".join(f.name for f in fields(Layer)) + "; };\n"
+
+COMMON = f"""\
+#ifndef SHOHIN_Q8
+#define SHOHIN_Q8
+{MACROS}
+{STRUCT}"""
+
+COMMON += """
+/* Rows of the input as a kernel's rows see them: in place, or with their padding in a ring; blank ones are all zero point. */
+struct shohin_q8_rows { const int8_t *x; int8_t *blank, *ring; long next; };
+
+static void shohin_q8_begin(const struct shohin_q8_layer *l, struct shohin_q8_rows *s, const int8_t *x, int8_t *memory) {
+  s->x = x; s->blank = memory; s->ring = memory + l->width * l->c; s->next = 0;
+  memset(memory, l->zero, (size_t)((l->slots + 1) * l->width * l->c));
+}
+
+/* The rows under result row p; rows come in order. */
+static void shohin_q8_rows(const struct shohin_q8_layer *l, struct shohin_q8_rows *s, long p, const int8_t **rows) {
+  const long first = p * l->sh - l->top, last = first + (l->kh - 1) * l->dh, size = l->w * l->c;
+  if (l->slots) {
+    const long room = (l->width - l->left) * l->c;
+    for (long r = s->next > first ? s->next : first > 0 ? first : 0; r <= last && r < l->h; s->next = ++r)
+      memcpy(s->ring + r % l->slots * l->width * l->c + l->left * l->c, s->x + r * size, (size_t)(size < room ? size : room));
+  }
+  for (long a = 0; a < l->kh; a++) {
+    const long r = first + a * l->dh;
+    rows[a] = r < 0 || r >= l->h ? s->blank : l->slots ? s->ring + r % l->slots * l->width * l->c : s->x + r * size;
+  }
+}
+
+/* y = int(rhe(clip(acc * m, lo - z, hi - z))) + z (the clip first, so every conversion rounds alike). acc and m may be
+   read to whole vectors of 16, y is not written past n. */
+static void shohin_q8_requant(const struct shohin_q8_layer *l, const int32_t *acc, const float *m, int8_t *y, long n) {
+  const float lo = (float)(l->lo - l->z), hi = (float)(l->hi - l->z);
+#if defined(SHOHIN_Q8_MVE) && (__ARM_FEATURE_MVE & 2)
+  const float32x4_t a = vdupq_n_f32(lo), c = vdupq_n_f32(hi);
+  for (; n > 0; n -= 4, acc += 4, m += 4, y += 4) {
+    const mve_pred16_t some = vctp32q((uint32_t)n);
+    float32x4_t v = vmulq_x_f32(vcvtq_x_f32_s32(vldrwq_z_s32(acc, some), some), vldrwq_z_f32(m, some), some);
+    v = vminnmq_x_f32(vmaxnmq_x_f32(v, a, some), c, some);
+    vstrbq_p_s32(y, vaddq_x_n_s32(vcvtnq_x_s32_f32(v, some), l->z, some), some);
+  }
+#elif defined(SHOHIN_Q8_VNNI)
+  const __m512 a = _mm512_set1_ps(lo), c = _mm512_set1_ps(hi);
+  const __m512i z = _mm512_set1_epi32(l->z);
+  for (long i = 0; i < n; i += 16) {
+    __m512 v = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(acc + i)), _mm512_loadu_ps(m + i));
+    v = _mm512_min_ps(_mm512_max_ps(v, a), c);
+    const __mmask16 some = n - i < 16 ? (__mmask16)((1u << (n - i)) - 1) : (__mmask16)0xffff;
+    _mm512_mask_cvtepi32_storeu_epi8(y + i, some, _mm512_add_epi32(_mm512_cvtps_epi32(v), z));
+  }
+#elif defined(SHOHIN_Q8_AVX2)
+  const __m256 a = _mm256_set1_ps(lo), c = _mm256_set1_ps(hi);
+  const __m256i z = _mm256_set1_epi32(l->z);
+  for (long i = 0; i < n; i += 16) {
+    __m256 v = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)(acc + i))), _mm256_loadu_ps(m + i));
+    __m256 w = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)(acc + i + 8))), _mm256_loadu_ps(m + i + 8));
+    v = _mm256_min_ps(_mm256_max_ps(v, a), c);
+    w = _mm256_min_ps(_mm256_max_ps(w, a), c);
+    const __m256i s = _mm256_packs_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(v), z), _mm256_add_epi32(_mm256_cvtps_epi32(w), z));
+    const __m256i t = _mm256_permute4x64_epi64(s, 0xd8);
+    const __m128i r = _mm_packs_epi16(_mm256_castsi256_si128(t), _mm256_extracti128_si256(t, 1));
+    if (n - i >= 16) _mm_storeu_si128((__m128i *)(y + i), r);
+    else memcpy(y + i, &r, (size_t)(n - i));
+  }
+#else
+  const float magic = 12582912.0f;
+  for (long i = 0; i < n; i++) {
+    float v = (float)acc[i] * m[i];
+    v = v > lo ? v : lo;
+    v = v < hi ? v : hi;
+    v = v + magic;
+    y[i] = (int8_t)((int32_t)(v - magic) + l->z);
+  }
+#endif
+}
+
+/* Sums of one position and up to a block of channels to the result: int8 through m, or as they are. */
+static void shohin_q8_store(const struct shohin_q8_layer *l, const int32_t *acc, const float *m, void *y, long at, long n) {
+  if (m) shohin_q8_requant(l, acc, m, (int8_t *)y + at, n);
+  else memcpy((int32_t *)y + at, acc, (size_t)n * sizeof(int32_t));
+}
+"""
+COMMON += f"""
+{DOTS}#endif
+"""
+
+# ------------------------------------------------------------------------------------------------------ phases
+
+
+def call(layer: Layer, function: str, site: Site, printer: Printer, name: str, code: str) -> str:
+    """C of the first phase: the layer's table and a call of the function that all layers share."""
+    printer.helper(COMMON + code)
+    direct = _direct(site)
+    close = close_of(site) if len(site.operands) == 5 else None
+    if close is not None:
+        layer = Layer(**{**layer.__dict__, "z": close.z, "lo": close.lo, "hi": close.hi})
+    x, _, w, bias, *m = (printer.pointer(b.name) if i != 1 else "" for i, b in enumerate(site.operands))
+    y = printer.pointer(site.results[0].name) if direct else "shared"
+    return f"""\
+static void {name}(void *const *b, char *shared, char *scratch, long chunk, long chunks) {{
+  static const struct shohin_q8_layer layer = {layer.table()};
+  (void)shared;
+  {function}(&layer, {x}, {w}, {bias}, {m[0] if m else "(const float *)0"}, {y}, scratch, chunk, chunks);
+}}
+"""
+
+
+def _direct(site: Site) -> bool:
+    """Whether the first phase writes the result itself."""
+    return len(site.operands) == 5 or site.port("epilogue") is None
+
+
+def _finish(site: Site, printer: Printer, name: str) -> str:
+    """C of the second phase: any epilogue, on the sums in ``shared``."""
+    port = site.port("epilogue")
+    result = site.results[0]
+    assert port is not None
+    axes = ("m", "n") if site.call.kernel.startswith("qmatmul") else ("n", "h", "w", "o")
+    names, step = {}, 1
+    each = site.operands[1].shape[0] // site.attrs.get("groups", 1)
+    for axis, extent in reversed(list(zip(axes, result.shape))):
+        text = f"(i / {step} % {extent})" if step > 1 else f"(i % {extent})"
+        if axis == "o":
+            names.update({"g": f"({text} / {each})", "o": f"({text} % {each})"})
+        else:
+            names[axis] = text
+        step *= extent
+    value = printer.scalar(port, {**names, "acc": "((const int32_t *)shared)[i]"})
+    return f"""\
+static void {name}(void *const *b, char *shared, char *scratch, long chunk, long chunks) {{
+  (void)scratch; (void)chunk; (void)chunks;
+  for (long i = 0; i < {result.size}; i++) {printer.pointer(result.name)}[i] = {value};
+}}
+"""
+
+
+FINISH = Phase(emit=_finish, chunks=lambda site: 0 if _direct(site) else 1)
+
+
+def shared(site: Site) -> int:
+    return 0 if _direct(site) else 4 * site.results[0].size
+
+
+def is_int8(site: Site) -> bool:
+    """int8 operands, weights constant, sums that fit."""
+    q, w = site.operands[:2]
+    terms = w.size // max(w.shape[0], 1)
+    return (
+        q.dtype == w.dtype == dtypes.int8 and w.role == "const" and 0 < terms <= LONGEST and q.size > 0 and site.results[0].size > 0
+    )
