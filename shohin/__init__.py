@@ -37,6 +37,7 @@ _NAMES = {
     "shohin.train.task": "Task",
     "shohin.train.checkpoint": "load save",
     "shohin.transforms.channels": "channels",
+    "shohin.deploy.cost": "cost",
     "shohin.deploy.export": "export",
     "shohin.deploy.measure": "compare measure",
 }

@@ -5,6 +5,7 @@ Exit codes: 0 all is well; 1 an error that was named; 2 wrong usage; 3 nothing m
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +20,7 @@ from shohin.deploy.budget import Budget
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Networks that live on a device: train, compress, ship, and believe the numbers.")  # fmt: skip
-console = Console(highlight=False)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 def _guarded(job: Callable[[], Any]) -> None:

@@ -167,7 +167,7 @@ def show(result: dict[str, Any], console: Console) -> None:
             c["network"], c["precision"], f"{100 * c['test_accuracy']['value']:.2f} %", kilo("flash_bytes"), kilo("arena_bytes"), kilo("ram_bytes"),
             f"{ms['median']['value']:.3f}", f"{ms['p95']['value']:.3f}", count("board_instructions"), count("integer_mismatches"), "yes" if c["fits_budget"] else "no")  # fmt: skip
     console.print()
-    console.print(table, width=max(console.width, 110))
+    console.print(table)
     b = result["budget"]
     limits = ", ".join(f"{name} {b[key]:,} bytes" for name, key in (("flash", "flash_bytes"), ("RAM", "ram_bytes")) if b[key])
     console.print(f"budget on {result['device']}: {limits or 'none'}. Measured: accuracy and ms (host library), flash, arena. Emulated: RAM and instructions of int8.", soft_wrap=True)

@@ -46,6 +46,10 @@ class CPrinter:
         self.needs.setdefault(("vec", lane(dtype), str(width)), None)
         return vector(lane(dtype), width)
 
+    def helper(self, text: str) -> None:
+        """C that stands before the functions, once a file."""
+        self.needs.setdefault(("text", text), None)
+
     def scalar(self, expr: Expr, names: Mapping[str, str], merged: Merged | None = None) -> str:
         scope, e = self._scope(
             expr, names, merged, lambda name, text, var: Bound(text, "index" if var else "scalar"), 0

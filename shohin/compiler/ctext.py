@@ -159,11 +159,12 @@ def _floats() -> None:
     ):
         big = 8 if kind == "f32" else 11
         _add(
-            f"bits_{kind}", f"static inline {u} sh_bits_{kind}({c} x) {{ {u} u; memcpy(&u, &x, sizeof u); return u; }}"
+            f"bits_{kind}",  # a union, since memcpy is a call where the compiler is told -ffreestanding
+            f"static inline {u} sh_bits_{kind}({c} x) {{ const union {{ {c} x; {u} u; }} v = {{.x = x}}; return v.u; }}",
         )
         _add(
             f"float_{kind}",
-            f"static inline {c} sh_float_{kind}({u} u) {{ {c} x; memcpy(&x, &u, sizeof x); return x; }}",
+            f"static inline {c} sh_float_{kind}({u} u) {{ const union {{ {u} u; {c} x; }} v = {{.u = u}}; return v.x; }}",
         )
         # exact remainder by shift and subtract: the same bits on every machine, no libm
         _add(

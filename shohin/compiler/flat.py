@@ -183,9 +183,30 @@ def simplify(expr: Expr, ranges: Ranges) -> Expr | None:
                 return a
             if op == "floordiv":
                 return Const(0, dtypes.int32)
+        if op in ("floordiv", "mod") and int(b.value) > 1:
+            return _divide(op, a, int(b.value), ranges)
     if isinstance(a, Const) and ((op == "add" and a.value == 0) or (op == "mul" and a.value == 1)):
         return b
     return None
+
+
+def _divide(op: str, a: Expr, n: int, ranges: Ranges) -> Expr | None:
+    """``(n * whole + rest) // n`` and ``% n`` where ``0 <= rest < n``: an axis of a reshape, recovered."""
+    const, terms = affine(a)
+    rest = _total(const % n, {t: k for t, k in terms.items() if k % n})
+    inside = bounds(rest, ranges)
+    if inside is None or inside[0] < 0 or inside[1] >= n or all(k % n for k in terms.values()):
+        return None
+    return rest if op == "mod" else _total(const // n, {t: k // n for t, k in terms.items() if k % n == 0})
+
+
+def _total(const: int, terms: Mapping[Expr, int]) -> Expr:
+    total: Expr | None = None
+    for t, k in terms.items():
+        one = t if k == 1 else Bin("mul", t, Const(k, dtypes.int32))
+        total = one if total is None else Bin("add", total, one)
+    number = Const(const, dtypes.int32)
+    return number if total is None else Bin("add", total, number) if const else total
 
 
 def _pad(flat: Flat) -> Number:

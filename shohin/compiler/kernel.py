@@ -18,11 +18,13 @@ from shohin.core.nest import Buffer, KernelCall
 
 @dataclass(frozen=True, kw_only=True)
 class PortSpec:
-    """``value``: the name that the port's expression reads (``acc``, ``x``), ``times``: once per element or per use."""
+    """``value``: the name that the port's expression reads (``acc``, ``x``), ``times``: once per element or per use;
+    ``last``: the op that ends a chain which enters here."""
 
     name: str
     value: str
     times: str
+    last: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,10 @@ class Printer(Protocol):
         """The name of a vector type (declared in the prelude)."""
         ...
 
+    def helper(self, text: str) -> None:
+        """C that stands before the functions, once a file."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Kernel:
@@ -80,6 +86,7 @@ class Kernel:
     ``static void name(void *const *b, char *shared, char *scratch, long chunk, long chunks)``, which does piece ``chunk`` of ``chunks``; ``b`` holds the program's buffers. ``chunks(site)`` is how many pieces
     (independent, run in any order on any thread); ``scratch`` is ``workspace(site)`` bytes per thread slot, ``shared``
     is ``shared(site)`` bytes for all chunks and phases (partials); both 64-byte aligned, in the arena. Several ``phases`` run one after another with a barrier between (a reduction's partials).
+    ``pack(site, data)`` turns constants (arrays by buffer) into new ones at compile time: further operands, in its order.
     """
 
     name: str
@@ -92,6 +99,7 @@ class Kernel:
     shared: Callable[[Site], int]
     order: str
     flops: Callable[[Site], float]
+    pack: Callable[[Site, Mapping[str, Any]], tuple[Any, ...]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -118,6 +118,13 @@ def _float_to_int(x: Expr, to: DType, saturate: bool) -> Expr:
     return Select(Bin("ge", x, const(2.0 ** hi.bit_length(), x.dtype)), Const(hi, to), inside)
 
 
+def _small(r: Requant) -> bool:
+    """Are both bounds, less z, surely below 2^22?"""
+    if not (isinstance(r.lo, Const) and isinstance(r.hi, Const) and isinstance(r.z, Const)):
+        return False
+    return all(abs(int(b.value) - int(r.z.value)) < 1 << 22 for b in (r.lo, r.hi))
+
+
 def _requant(r: Requant) -> Expr:
     """twin.md Q3, in its order: product, clamp by integer bounds, round half to even, add z."""
     f32, i32 = dtypes.float32, dtypes.int32
@@ -130,8 +137,14 @@ def _requant(r: Requant) -> Expr:
 
     z = as_int(r.z)
     value = Bin("mul", as_float(r.acc), as_float(r.M))
+    if isinstance(r.M, Const) and r.M.value == 2.0**-16:  # zig 0.17.1 makes a wrong MVE instruction of this literal
+        value = Bin("mul", Bin("mul", as_float(r.acc), const(2.0**-15, f32)), const(0.5, f32))
     low = as_float(Bin("sub", as_int(r.lo), z))
     high = as_float(Bin("sub", as_int(r.hi), z))
     value = Bin("min", Bin("max", value, low), high)
-    total = Bin("add", Raw(Un("rint", value), i32), z)
+    if _small(r):  # value + 1.5 * 2^23 is an integer, rounded half to even, whose low bits are the result's
+        bits = Un("bitcast_u32", Bin("add", value, const(12582912.0, f32)))
+        total: Expr = Raw(Bin("add", bits, Raw(Bin("sub", z, const(0x4B400000, i32)), dtypes.uint32)), i32)
+    else:
+        total = Bin("add", Raw(Un("rint", value), i32), z)
     return total if r.type == i32 else _narrow(Raw(total, r.type), r.type)

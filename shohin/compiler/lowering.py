@@ -101,7 +101,7 @@ class Lowering:
                 self.stored.update(node.results)
                 continue
             v = node.results[0]
-            ops = 0 if node.op.kind == "movement" else 1
+            ops = 0 if node.op.kind == "movement" or self._packed(v) else 1
             reads: set[Var] = set()
             for x in node.operands:
                 w, r = (0, frozenset((x,))) if x in self.stored or x not in self.weight else self.weight[x]
@@ -237,10 +237,16 @@ class Lowering:
     def _claim(self, node: Node) -> Kernel | None:
         if node.op.kind not in ("contraction", "window", "call"):
             return None
-        buffer = lambda v: Buffer("", v.shape, v.dtype, "temp")  # noqa: E731
+        buffer = lambda v: Buffer("", v.shape, v.dtype, "const" if v in self.consts else "temp")  # noqa: E731
         call = KernelCall("", ("",) * len(node.operands), ("",), node.attrs, (), node.place)
         site = Site(call=call, operands=tuple(map(buffer, node.operands)), results=tuple(map(buffer, node.results)), machine=self.machine)
         return claim(node.op.name, site)
+
+    def _packed(self, v: Var) -> bool:
+        """Is the value unpacked from constants (``Op.kind`` storage)? It is read in its packed form, never stored."""
+        while v in self.made and self.made[v].op.kind == "movement" and self.made[v].op.name != "concat":
+            v = self.made[v].operands[0]
+        return v in self.made and self.made[v].op.kind == "storage" and self.made[v].operands[0] in self.consts
 
     def _chain(self, node: Node, kernel: Kernel | None, taken: set[Node]) -> list[Node]:
         """The elementwise ops that follow as sole readers and whose other operands are read at the same place."""
@@ -259,6 +265,8 @@ class Lowering:
                 break
             chain.append(user)
             v = user.results[0]
+            if kernel is not None and any(p.last == user.op.name for p in kernel.ports):
+                break
         sizes = [step.results[0].dtype.itemsize for step in chain]
         while chain and sizes[-1] > min(sizes):  # stored where it is narrowest; what widens it again is the reader's
             chain.pop()
@@ -276,7 +284,20 @@ class Lowering:
             ports = (Port("epilogue", self._epilogue(node, chain, _coordinates(node), loop.Name("acc", node.results[0].dtype))),)
         operands = tuple(self._buffer(v) for v in node.operands)
         out = self.name((chain or [node])[-1].results[0], "temp")
-        self.steps.append(KernelCall(kernel.name, operands, (out,), node.attrs, ports, node.place))
+        call = KernelCall(kernel.name, operands, (out,), node.attrs, ports, node.place)
+        if kernel.pack is not None:
+            call = replace(call, operands=(*operands, *map(self._constant, kernel.pack(self._site(call), self.data))))
+        self.steps.append(call)
+
+    def _site(self, call: KernelCall) -> Site:
+        return Site(call=call, operands=tuple(self.buffers[n] for n in call.operands), results=tuple(self.buffers[n] for n in call.results), machine=self.machine)
+
+    def _constant(self, data: Any) -> str:
+        """A buffer for constant data that a kernel made."""
+        name = f"{self.prefix}c{len(self.buffers)}"
+        self.buffers[name] = Buffer(name, data.shape, data.dtype, "const")
+        self.data[name] = data
+        return name
 
     def _emit_folded(self, node: Node, chain: Sequence[Node]) -> None:
         """A fold's loops, with the chain applied where its result is stored."""

@@ -283,8 +283,9 @@ class Compiled:
             self._run(self._pool, self._steps, self._count, self._table.ctypes.data, self._arena_at)
         return out
 
-    def profile(self, repeats: int = 10) -> list[tuple[str, float]]:
-        """(place, median seconds) of every step, each phase run by itself in order, on the arrays bound last."""
+    def profile(self, inputs: Sequence[Array], repeats: int = 10) -> list[tuple[str, float]]:
+        """(place, median seconds) of every step, each phase run by itself in order, on copies of these inputs."""
+        self.bind([np.array(a) for a in inputs], [np.empty(b.shape, b.dtype) for b in self._outputs if b.alias is None])
         times = np.zeros((repeats, self._count))
         with self._lock:
             for r in range(repeats):

@@ -26,7 +26,7 @@ from shohin.core.graph import Graph
 from shohin.core.module import _MODE_HOOKS, Module
 from shohin.core.op import Aval
 from shohin.core.tensor import Tensor, as_tensor
-from shohin.core.trace import prune, run
+from shohin.core.trace import Trace, prune, run
 from shohin.ops import math, reduce
 
 Array = np.ndarray[Any, Any]
@@ -150,15 +150,7 @@ class Quantized(Module):
 
     def freeze(self) -> None:
         """Compute q_w, q_b, M, m, lo, hi and the tables from weights, statistics and grids, and store them."""
-        cells = self._sources()
-        frame: interp.Frame | None = interp.current()
-        while frame is not None and frame.parent is not None:
-            if any(c in frame.written for c in cells.values()):
-                raise StateError(
-                    "the weights of a quantized network were changed inside this transformation, so its constants cannot "
-                    "be renewed here; change the mode outside"
-                )
-            frame = frame.parent
+        self._refuse_inside()
         program = self._latest()
         token = interp._current.set(interp.BASE)
         try:
@@ -193,13 +185,31 @@ class Quantized(Module):
         return total
 
     def _renew(self) -> None:
-        if self.quantized.constants and self._digest() != self._frozen:
+        if not self.quantized.constants:
+            return
+        self._refuse_inside()
+        if self._digest() != self._frozen:
             self.freeze()
+
+    def _refuse_inside(self) -> None:
+        """A compiled program is traced once and could not renew constants at its later calls."""
+        frame: interp.Frame | None = interp.current()
+        while frame is not None and frame.parent is not None:
+            if isinstance(frame, Trace) or any(c in frame.written for c in self._sources().values()):
+                raise StateError(
+                    f"a quantized network leaves training mode inside {frame.kind}, where its constants cannot be renewed; "
+                    "write net.eval(), or `with sh.mode(net, training=False)`, around the call instead"
+                )
+            frame = frame.parent
 
 
 def _leaving_training(module: Module, training: bool) -> None:
     if not training and isinstance(module, Quantized):
-        module._renew()
+        try:
+            module._renew()
+        except Exception:  # it stays in training mode, so that the next attempt looks again
+            object.__setattr__(module, "_training", True)
+            raise
 
 
 _MODE_HOOKS.append(_leaving_training)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from shohin.compress.steps import Add, Concat, Contract, Move, Mul, Norm, Pool, Table
-from shohin.compress.walk import Walk, quant_of, rule
+from shohin.compress.walk import Walk, module_of, quant_of, rule
 from shohin.core import dtypes
 from shohin.core.graph import Node, Var
 
@@ -97,30 +97,34 @@ def _norm(w: Walk, node: Node) -> Norm:
 # ------------------------------------------------------------------------------------------------- sums, products
 
 
-def _pair(w: Walk, node: Node) -> bool:
-    return node.op.name in ("add", "subtract") and all(map(w.active, node.operands))
+def _pair(w: Walk, node: Node | None) -> bool:
+    return node is not None and node.op.name in ("add", "subtract") and all(map(w.active, node.operands))
+
+
+def _terms(w: Walk, node: Node) -> tuple[list[tuple[Var, int]], list[Node]]:
+    """Operands with signs and the nodes that add them: a sum that goes into another one alone is part of it, up to 4."""
+    found: list[tuple[Var, int]] = []
+    nodes: list[Node] = []
+    for k, v in enumerate(node.operands):
+        sign = -1 if k and node.op.name == "subtract" else 1
+        inner = w.parameters.made.get(v)
+        terms, more = [(v, 1)], []
+        if _pair(w, inner) and w.sole(v) is node and not w.stays_float(module_of(inner.place)):  # type: ignore[union-attr]
+            terms, more = _terms(w, inner)  # type: ignore[arg-type]
+        if len(found) + len(terms) + (1 - k) > 4:
+            terms, more = [(v, 1)], []
+        found += [(t, s * sign) for t, s in terms]
+        nodes += more
+    return found, [*nodes, node]
 
 
 @rule("Q7 add")
 def add(w: Walk, node: Node) -> None:
-    """A sum of activations; one that goes into another sum alone is part of it, up to 4 operands."""
-    terms = [(v, 1) for v in node.operands]
-    if node.op.name == "subtract":
-        terms[1] = (terms[1][0], -1)
-    nodes, var = [node], node.results[0]
-    while len(terms) < 4 and (after := w.sole(var)) is not None and _pair(w, after):
-        first = after.operands[0] is var
-        other = after.operands[1 if first else 0]
-        if other not in w.ids:
-            break  # it is computed later: the sum waits for it
-        minus = after.op.name == "subtract"
-        if minus and not first:
-            terms = [(v, -sign) for v, sign in terms]
-        added = (other, -1 if minus and first else 1)
-        terms = [*terms, added] if first else [added, *terms]
-        nodes.append(after)
-        var = after.results[0]
-    var, clamp, nodes = w.clamps(var, nodes)
+    after = w.sole(node.results[0])
+    if _pair(w, after) and node in _terms(w, after)[1]:  # type: ignore[arg-type]
+        return  # that one makes the step
+    terms, nodes = _terms(w, node)
+    var, clamp, nodes = w.clamps(node.results[0], nodes)
     inputs = tuple(w.value(v) for v, _ in terms)
     w.steps.append(Add(node.place, inputs, w.result(node, var), w.take(*nodes), tuple(s for _, s in terms), clamp))
 

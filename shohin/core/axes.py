@@ -50,6 +50,8 @@ class Dim:
                 return self.axes[0] + ("!" if self.whole else "")
             case "one":
                 return "1"
+            case "ellipsis":
+                return "..."
             case "product":
                 return f"({' '.join(self.axes)})"
             case "index":
@@ -280,6 +282,8 @@ def parse(text: str) -> Relation:
     bar = tokens.index("|") if "|" in tokens else len(tokens)
     fixed = []
     tail = tokens[bar + 1 :]
+    if bar < len(tokens) and (not tail or len(tail) % 3):
+        raise RecordError(f"relation {text!r}: expected axis=value after '|'")
     for i in range(0, len(tail), 3):
         axis, equals, val = tail[i : i + 3]
         if equals != "=":
@@ -322,6 +326,8 @@ def _tensors(tokens: list[str], text: str) -> tuple[Dims, ...]:
 
 
 def _group(tokens: list[str], text: str) -> Dim:
+    if "(" in tokens:
+        raise RecordError(f"relation {text!r}: groups do not nest")
     if not any(t in "*+~" for t in tokens):
         if len(tokens) < 2:
             raise RecordError(f"relation {text!r}: a product needs at least two axes")

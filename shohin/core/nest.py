@@ -199,7 +199,8 @@ def verify_nest(nest: Nest, buffers: Mapping[str, Buffer]) -> Nest:
         for e in (*acc.init, *acc.terms):
             check(e, set())
     for out in nest.outs:
-        check(out.value, accs)
+        for e in (*out.index, out.value):
+            check(e, accs)
         if out.buffer not in buffers or len(out.index) != len(buffers[out.buffer].shape):
             raise IRError(f"{where}: store to {out.buffer} does not fit it")
         if out.value.dtype != buffers[out.buffer].dtype:

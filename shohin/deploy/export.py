@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from shohin.compress.lowering import lower
+from shohin.compress.palettize import pack_weights
 from shohin.compress.quantized import Quantized
 from shohin.core import interp, trees
 from shohin.core.errors import DeployError
@@ -43,7 +44,7 @@ def export(net: Module, example: Any, *, device: str, to: str | Path, name: str 
     with mode(net, training=False):
         if isinstance(net, Quantized):
             lowered = lower(net, Aval(one, np.dtype(np.float32)))
-            graph = lowered.graph
+            graph = pack_weights(lowered.graph, net)
             if None in lowered.output_grids:
                 raise DeployError(f"export: {lowered.places[0]} gives positions, not values; an artefact gives int8 values")
             grids = tuple(Grid(scale=float(g.s), zero=int(g.z)) for g in (*lowered.input_grids, *lowered.output_grids) if g is not None)

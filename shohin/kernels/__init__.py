@@ -1,5 +1,5 @@
 """Hand-written kernels; importing this package registers all of them."""
 
-from shohin.kernels import conv, conv_dw, depthwise, gemm
+from shohin.kernels import conv, conv_dw, depthwise, gemm, qconv, qdepthwise
 
-__all__ = ["conv", "conv_dw", "depthwise", "gemm"]
+__all__ = ["conv", "conv_dw", "depthwise", "gemm", "qconv", "qdepthwise"]

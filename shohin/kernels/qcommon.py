@@ -117,18 +117,34 @@ def _terms(e: Expr) -> list[Expr]:
     return [e]
 
 
-def constant(e: Expr | None, site: Site, data: Mapping[str, Array], channels: Mapping[str, Array]) -> Array | None:
-    """Values of ``e`` for all channels, if it is constant elsewhere; ``channels`` binds the channel's variables."""
-    count = site.results[0].shape[-1]
+def constant(e: Expr | None, site: Site, data: Mapping[str, Array]) -> Array | None:
+    """Values of ``e`` for all channels, if it is a constant that only they change."""
+    shape = site.results[0].shape
     if e is None:
-        return np.zeros(count, np.int32)
-    loads = [x.buffer for x in loop.walk(e) if isinstance(x, loop.Load)]
-    if any(b not in data for b in loads):
+        return np.zeros(shape[-1], np.int32)
+    found = loop.walk(e)
+    if any(isinstance(x, loop.Load) and x.buffer not in data for x in found):
         return None
-    places = {x.name for x in loop.walk(e) if isinstance(x, Var)} - set(channels)
+    places = {x.name for x in found if isinstance(x, Var)} - {channel(site), "g"}
+    if places and site.results[0].size > 1 << 18:
+        return None
+    env: dict[str, Any] = {name: np.arange(n).reshape(-1, *(1,) * (len(shape) - 1 - k)) for k, (name, n) in enumerate(zip(axes(site), shape))}
     if not places:
-        return np.broadcast_to(np.asarray(loop.evaluate(e, {**data, **channels})), (count,))
-    return None
+        env = {channel(site): env[channel(site)]}
+    if len(shape) == 4:
+        each = shape[3] // site.attrs["groups"]
+        env |= {"g": env["o"] // each, "o": env["o"] % each}
+    values = np.broadcast_to(loop.evaluate(e, {**data, **env}), shape).reshape(-1, shape[-1])
+    return values[0] if (values == values[0]).all() else None
+
+
+def axes(site: Site) -> tuple[str, ...]:
+    """What a port calls the result's axes."""
+    return ("n", "h", "w", "o") if len(site.results[0].shape) == 4 else ("m", "n")
+
+
+def channel(site: Site) -> str:
+    return axes(site)[-1]
 
 
 def pack_dot(w: Array) -> Array:
@@ -144,12 +160,12 @@ def pack_channels(values: Array, dtype: Any) -> Array:
     return np.concatenate([values.astype(dtype), np.zeros(up(len(values) + 12, 16) - len(values), dtype)])
 
 
-def tail(site: Site, data: Mapping[str, Array], sums: Array, zero: int, channels: Mapping[str, Array]) -> tuple[Array, ...]:
+def tail(site: Site, data: Mapping[str, Array]) -> tuple[Array, ...]:
     """Bias and, if the epilogue is of the usual form, multipliers."""
-    close = close_of(site)
-    offset = (-zero * sums.astype(np.int64)).astype(np.int32)
+    close, w = close_of(site), data[site.operands[1].name]
+    offset = (-site.attrs["zero"] * w.reshape(len(w), -1).sum(1, dtype=np.int64)).astype(np.int32)
     if close is not None:
-        bias, m = (constant(e, site, data, channels) for e in (close.bias, close.M))
+        bias, m = (constant(e, site, data) for e in (close.bias, close.M))
         if bias is not None and m is not None:
             total = (bias.astype(np.int64) + offset).astype(np.int32)
             return pack_channels(total, np.int32), pack_channels(m, np.float32)
@@ -193,11 +209,12 @@ static void shohin_q8_requant(const struct shohin_q8_layer *l, const int32_t *ac
   const float lo = (float)(l->lo - l->z), hi = (float)(l->hi - l->z);
 #if defined(SHOHIN_Q8_MVE) && (__ARM_FEATURE_MVE & 2)
   const float32x4_t a = vdupq_n_f32(lo), c = vdupq_n_f32(hi);
+  const int32_t z = l->z;
   for (; n > 0; n -= 4, acc += 4, m += 4, y += 4) {
     const mve_pred16_t some = vctp32q((uint32_t)n);
     float32x4_t v = vmulq_x_f32(vcvtq_x_f32_s32(vldrwq_z_s32(acc, some), some), vldrwq_z_f32(m, some), some);
     v = vminnmq_x_f32(vmaxnmq_x_f32(v, a, some), c, some);
-    vstrbq_p_s32(y, vaddq_x_n_s32(vcvtnq_x_s32_f32(v, some), l->z, some), some);
+    vstrbq_p_s32(y, vaddq_x_n_s32(vcvtnq_x_s32_f32(v, some), z, some), some);
   }
 #elif defined(SHOHIN_Q8_VNNI)
   const __m512 a = _mm512_set1_ps(lo), c = _mm512_set1_ps(hi);
@@ -223,13 +240,14 @@ static void shohin_q8_requant(const struct shohin_q8_layer *l, const int32_t *ac
     else memcpy(y + i, &r, (size_t)(n - i));
   }
 #else
-  const float magic = 12582912.0f;
+  const int32_t z = l->z - 0x4b400000; /* v + 1.5 * 2^23 holds the rounded integer in its low bits */
   for (long i = 0; i < n; i++) {
+    union { float f; int32_t i; } bits;
     float v = (float)acc[i] * m[i];
     v = v > lo ? v : lo;
     v = v < hi ? v : hi;
-    v = v + magic;
-    y[i] = (int8_t)((int32_t)(v - magic) + l->z);
+    bits.f = v + 12582912.0f;
+    y[i] = (int8_t)(bits.i + z);
   }
 #endif
 }
@@ -272,13 +290,12 @@ def _direct(site: Site) -> bool:
 
 def _finish(site: Site, printer: Printer, name: str) -> str:
     """C of the second phase: any epilogue, on the sums in ``shared``."""
-    port = site.port("epilogue")
-    result = site.results[0]
+    port, result = site.port("epilogue"), site.results[0]
     assert port is not None
-    axes = ("m", "n") if site.call.kernel.startswith("qmatmul") else ("n", "h", "w", "o")
-    names, step = {}, 1
+    names: dict[str, str] = {}
+    step = 1
     each = site.operands[1].shape[0] // site.attrs.get("groups", 1)
-    for axis, extent in reversed(list(zip(axes, result.shape))):
+    for axis, extent in reversed(list(zip(axes(site), result.shape))):
         text = f"(i / {step} % {extent})" if step > 1 else f"(i % {extent})"
         if axis == "o":
             names.update({"g": f"({text} / {each})", "o": f"({text} % {each})"})

@@ -10,6 +10,7 @@ vector (``vmladava``, ``sdot``) and one AVX2 vector of int16 (``vpmaddwd``); of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from string import Template
 
 _MVE, _VNNI, _AVX2, _NEON, _DSP = "SHOHIN_Q8_MVE", "SHOHIN_Q8_VNNI", "SHOHIN_Q8_AVX2", "SHOHIN_Q8_NEON", "SHOHIN_Q8_DSP"
@@ -33,14 +34,13 @@ MACROS = """\
 #include <arm_acle.h>
 #define SHOHIN_Q8_DSP
 #endif
-#if defined(SHOHIN_Q8_VNNI)
-#define SHOHIN_Q8_TILE 4 /* positions of a tile */
-#elif defined(SHOHIN_Q8_AVX2) || defined(SHOHIN_Q8_NEON) || defined(SHOHIN_Q8_MVE) || defined(SHOHIN_Q8_DSP)
-#define SHOHIN_Q8_TILE 2
+#if defined(__GNUC__)
+#define SHOHIN_Q8_COPY __builtin_memcpy /* with a constant size: no call, not even with -ffreestanding */
 #else
-#define SHOHIN_Q8_TILE 1
+#define SHOHIN_Q8_COPY memcpy
 #endif
 #define SHOHIN_Q8_BLOCK 64 /* channels of a pass */
+#define SHOHIN_Q8_TILE 4 /* positions of a tile, at most */
 """
 
 _HEAD = """\
@@ -54,38 +54,56 @@ def _function(positions: int, body: str) -> str:
     return Template(_HEAD).substitute(n=positions) + body + "}\n"
 
 
-def _mve(positions: int) -> str:
-    """Pairs of channels (one position: all four), sums in the core's registers."""
-    pair = 2 if positions > 1 else 4
-    sums = [(p, c) for p in range(positions) for c in range(pair)]
-    declare = " ".join(f"int32_t c{p}{c} = bias[h + {c}];" for p, c in sums)
-    loads = " ".join(f"const int8x16_t w{c} = vldrbq_s8(v + {16 * c});" for c in range(pair))
-    steps = "\n        ".join(
-        f"x = vldrbq_s8(x{p}); x{p} += 16; "
-        + " ".join(f"c{p}{c} = vmladavaq_s8(c{p}{c}, x, w{c});" for c in range(pair))
-        for p in range(positions)
-    )
-    stores = " ".join(f"acc[{p} * SHOHIN_Q8_BLOCK + h + {c}] = c{p}{c};" for p, c in sums)
-    pointers = ", ".join(f"*x{p} = rows[r] + offset + {p} * step" for p in range(positions))
+def _pairs(positions: int, inner: str) -> str:
+    """Two channels at a time, sums in the core's registers; ``inner`` walks one run from ``x0`` ... and ``v``."""
+    sums = [(p, c) for p in range(positions) for c in range(2)]
+    declare = " ".join(f"int32_t c{p}{c} = bias[{c}];" for p, c in sums)
+    stores = " ".join(f"acc[{p} * SHOHIN_Q8_BLOCK + {c}] = c{p}{c};" for p, c in sums)
+    pointers = ", ".join(f"*x{p} = {'rows[r] + offset' if p == 0 else f'x{p - 1} + step'}" for p in range(positions))
     return _function(
         positions,
         f"""\
-{_SIZE}  for (long g = 0; g < groups; g++, w += size, bias += 4, acc += 4)
-  for (long h = 0; h < 4; h += {pair}) {{
-    const int8_t *v = w + 16 * h;
+{_SIZE}  for (long g = 2 * groups, next = 32; g > 0; g--, w += next, next = size - next, bias += 2, acc += 2) {{
+    const int8_t *v = w;
     {declare}
-    for (long r = 0; r < runs; r++) {{
+    long r = 0;
+    do {{
       const int8_t {pointers};
-      for (long k = 0; k < blocks; k++, v += 64) {{
-        int8x16_t x;
-        {loads}
-        {steps}
-      }}
-    }}
+      long k = blocks;
+      do {{
+        {inner}
+      }} while (--k > 0);
+    }} while (++r < runs);
     {stores}
   }}
 """,
     )
+
+
+def _mve(positions: int) -> str:
+    each = range(positions)
+    steps = [f"const int8x16_t w{c} = vldrbq_s8(v + {16 * c});" for c in range(2)] + ["v += 64; int8x16_t x;"]
+    for p in each:
+        steps.append(
+            f"x = vldrbq_s8(x{p}); x{p} += 16; c{p}0 = vmladavaq_s8(c{p}0, x, w0); c{p}1 = vmladavaq_s8(c{p}1, x, w1);"
+        )
+    return _pairs(positions, "\n        ".join(steps))
+
+
+def _dsp(positions: int) -> str:
+    """Armv7E-M: four terms are two pairs of int16."""
+    each = range(positions)
+    steps = ["for (long i = 0; i < 16; i += 4, v += 4) {", "  uint32_t t;"]
+    for p in each:
+        steps.append(
+            f"  __builtin_memcpy(&t, x{p}, 4); x{p} += 4; const int16x2_t a{p} = __sxtb16(t), b{p} = __sxtb16(__ror(t, 8));"
+        )
+    for c in range(2):
+        use = " ".join(f"c{p}{c} = __smlad(b{p}, b, __smlad(a{p}, a, c{p}{c}));" for p in each)
+        steps.append(
+            f"  {{ __builtin_memcpy(&t, v + {16 * c}, 4); const int16x2_t a = __sxtb16(t), b = __sxtb16(__ror(t, 8)); {use} }}"
+        )
+    return _pairs(positions, "\n        ".join([*steps, "}", "v += 48;"]))
 
 
 def _four(positions: int, *, vector: str, zero: str, weight: str, value: str, step: str, close: str) -> str:
@@ -224,44 +242,6 @@ def _vnni(positions: int) -> str:
     )
 
 
-def _dsp(positions: int) -> str:
-    """Armv7E-M: pairs of int16 products, two channels at a time."""
-    sums = [(p, c) for p in range(positions) for c in range(2)]
-    declare = " ".join(f"int32_t c{p}{c} = bias[h + {c}];" for p, c in sums)
-    pointers = ", ".join(f"*x{p} = rows[r] + offset + {p} * step" for p in range(positions))
-    values = " ".join(f"memcpy(&t, x{p} + i, 4); const int16x2_t a{p} = __sxtb16(t), b{p} = __sxtb16(__ror(t, 8));"
-                      for p in range(positions))  # fmt: skip
-    steps = "\n          ".join(
-        f"{{ memcpy(&t, v + {16 * c} + i, 4); const int16x2_t a = __sxtb16(t), b = __sxtb16(__ror(t, 8)); "
-        + " ".join(f"c{p}{c} = __smlad(a{p}, a, c{p}{c}); c{p}{c} = __smlad(b{p}, b, c{p}{c});" for p in range(positions))
-        + " }"
-        for c in range(2)
-    )
-    stores = " ".join(f"acc[{p} * SHOHIN_Q8_BLOCK + h + {c}] = c{p}{c};" for p, c in sums)
-    return _function(
-        positions,
-        f"""\
-{_SIZE}  for (long g = 0; g < groups; g++, w += size, bias += 4, acc += 4)
-  for (long h = 0; h < 4; h += 2) {{
-    const int8_t *v = w + 16 * h;
-    {declare}
-    for (long r = 0; r < runs; r++) {{
-      const int8_t {pointers};
-      for (long k = 0; k < blocks; k++, v += 48) {{
-        for (long i = 0; i < 16; i += 4, v += 4) {{
-          uint32_t t;
-          {values.replace(" + i", "")}
-          {steps.replace(" + i", "")}
-          {" ".join(f"x{p} += 4;" for p in range(positions))}
-        }}
-      }}
-    }}
-    {stores}
-  }}
-""",
-    )
-
-
 _PLAIN = _function(
     1,
     """\
@@ -281,23 +261,31 @@ _PLAIN = _function(
 )
 
 
-DOTS = f"""\
-#if defined({_MVE})
-{_mve(2)}{_mve(1)}#elif defined({_VNNI})
-{_VNNI_CLOSE}{_vnni(4)}{_vnni(1)}#elif defined({_AVX2})
-{_AVX2_CLOSE}{_avx2(2)}{_avx2(1)}#elif defined({_NEON})
-{_NEON_CLOSE}{_neon(2)}{_neon(1)}#elif defined({_DSP})
-{_dsp(2)}{_dsp(1)}#else
-{_PLAIN}#endif
-/* SHOHIN_Q8_TILE positions, or one. */
+def _sizes(make: Callable[[int], str], *positions: int) -> str:
+    """The functions for so many positions, the largest first, and the choice between them."""
+    tile = "".join(f"left >= {n} ? {n} : " for n in positions[:-1])
+    cases = "".join(
+        f"    case {n}: shohin_q8_dot{n}(rows, offset, runs, blocks, step, w, bias, acc, groups); break;\n"
+        for n in positions[:-1]
+    )
+    return f"""{"".join(map(make, positions))}\
+/* Positions of the next tile, of those left. */
+static long shohin_q8_tile(long left) {{ return {tile}left > 0; }}
 static void shohin_q8_dot(long n, const int8_t *const *rows, long offset, long runs, long blocks, long step,
                           const int8_t *w, const int32_t *bias, int32_t *acc, long groups) {{
-#if defined({_VNNI})
-  if (n > 1) {{ shohin_q8_dot4(rows, offset, runs, blocks, step, w, bias, acc, groups); return; }}
-#elif SHOHIN_Q8_TILE > 1
-  if (n > 1) {{ shohin_q8_dot2(rows, offset, runs, blocks, step, w, bias, acc, groups); return; }}
-#endif
-  (void)n;
-  shohin_q8_dot1(rows, offset, runs, blocks, step, w, bias, acc, groups);
+  switch (n) {{
+{cases}    default: shohin_q8_dot1(rows, offset, runs, blocks, step, w, bias, acc, groups);
+  }}
 }}
+"""
+
+
+DOTS = f"""\
+#if defined({_MVE})
+{_sizes(_mve, 3, 2, 1)}#elif defined({_VNNI})
+{_VNNI_CLOSE}{_sizes(_vnni, 4, 2, 1)}#elif defined({_AVX2})
+{_AVX2_CLOSE}{_sizes(_avx2, 2, 1)}#elif defined({_NEON})
+{_NEON_CLOSE}{_sizes(_neon, 4, 2, 1)}#elif defined({_DSP})
+{_sizes(_dsp, 2, 1)}#else
+{_sizes(lambda n: _PLAIN, 1)}#endif
 """

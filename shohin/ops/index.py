@@ -112,7 +112,7 @@ def take(x: Any, indices: Any, /, *, axis: int | None = None, batch_dims: int = 
         raise ShapeError(f"take: write the axis for a tensor of {tensor.ndim} dims")
     if i.dtype not in _INDEX:
         i = math.astype(i, dtypes.int64)
-    return interp.bind(_take, [tensor, i], {"axis": (axis or 0) % tensor.ndim, "batch_dims": batch_dims})[0]
+    return interp.bind(_take, [tensor, i], {"axis": kinds.dim_of(axis or 0, tensor.ndim, "take: axis"), "batch_dims": batch_dims})[0]
 
 
 def one_hot(indices: Any, num_classes: int, dtype: Any = dtypes.float32) -> Tensor:
@@ -124,7 +124,7 @@ def one_hot(indices: Any, num_classes: int, dtype: Any = dtypes.float32) -> Tens
 def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Tensor:
     """For each position of ``indices`` the element of ``x`` at that index of ``axis``, the other dims in step."""
     tensor, i = as_tensor(x), as_tensor(indices)
-    at = axis % tensor.ndim
+    at = kinds.dim_of(axis, tensor.ndim, "take_along_axis: axis")
     if i.ndim != tensor.ndim:
         raise ShapeError(f"take_along_axis: indices have {i.ndim} dims, x {tensor.ndim}")
     order = [d for d in range(tensor.ndim) if d != at] + [at]
@@ -230,6 +230,8 @@ def setitem(x: Tensor, index: Any, value: Any) -> Tensor:
         return math.where(as_tensor(items[0]), new, x)
     numbers = move.asarray(np.arange(x.size, dtype=np.int64).reshape(x.shape))
     at = getitem(numbers, index)
+    if at.size == 0:
+        return x
     new = move.reshape(move.broadcast_to(new, at.shape), (-1,))
     spots = move.reshape(at, (-1,))
     attrs = {"axis": 0, "batch_dims": 0, "shape": (x.size,)}
@@ -287,7 +289,7 @@ _argsort = register(Op(
 def argsort(x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
     """int64 positions that sort ``x`` along ``axis``; stable."""
     tensor = as_tensor(x)
-    return interp.bind(_argsort, [tensor], {"axis": axis % tensor.ndim, "descending": descending})[0]
+    return interp.bind(_argsort, [tensor], {"axis": kinds.dim_of(axis, tensor.ndim, "argsort: axis"), "descending": descending})[0]
 
 
 def sort(x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
@@ -301,7 +303,7 @@ def quantile(x: Any, q: float, /, *, axis: int | None = None, keepdims: bool = F
     if not 0 <= q <= 1:
         raise ValueError(f"quantile: q is {q}, expected a number in [0, 1]")
     flat = tensor if axis is not None else move.reshape(tensor, (-1,))
-    at = (axis if axis is not None else 0) % flat.ndim
+    at = kinds.dim_of(axis or 0, flat.ndim, "quantile: axis")
     ordered, n = sort(flat, axis=at), flat.shape[at]
     spot = q * (n - 1)
     low = int(spot)

@@ -89,6 +89,17 @@ def broadcast(*tensors: Tensor) -> list[Tensor]:
     return [t if t.shape == shape else interp.bind(BROADCAST[0], [t], {"shape": shape})[0] for t in tensors]
 
 
+def dim_of(axis: int, ndim: int, name: str) -> int:
+    """``axis`` as a dim of ``ndim``, counted from the front; one that is not there is an error.
+
+    >>> dim_of(-1, 3, "sort: axis")
+    2
+    """
+    if not -ndim <= axis < ndim:
+        raise ShapeError(f"{name} {axis} is out of range for {ndim} dims")
+    return axis % ndim
+
+
 def names(rank: int, prefix: str = "a") -> list[str]:
     return [f"{prefix}{i}" for i in range(rank)]
 

@@ -357,7 +357,7 @@ def avg_pool2d(x: Any, kernel_size: Pair, stride: Pair | None = None, padding: A
 def tensordot(x1: Any, x2: Any, /, *, axes: int | tuple[Sequence[int], Sequence[int]] = 2) -> Tensor:
     """The sum of products over pairs of dims."""
     a, b = as_tensor(x1), as_tensor(x2)
-    left, right = (list(range(a.ndim - axes, a.ndim)), list(range(axes))) if isinstance(axes, int) else ([i % a.ndim for i in axes[0]], [i % b.ndim for i in axes[1]])
+    left, right = (list(range(a.ndim - axes, a.ndim)), list(range(axes))) if isinstance(axes, int) else ([kinds.dim_of(i, a.ndim, "tensordot: axis") for i in axes[0]], [kinds.dim_of(i, b.ndim, "tensordot: axis") for i in axes[1]])
     free_a, free_b = [i for i in range(a.ndim) if i not in left], [i for i in range(b.ndim) if i not in right]
     rows = move.reshape(move.permute_dims(a, free_a + left), (-1, int(np.prod([a.shape[i] for i in left]))))
     cols = move.reshape(move.permute_dims(b, right + free_b), (rows.shape[1], -1))

@@ -14,7 +14,7 @@ from shohin.core.errors import ShapeError
 from shohin.core.op import Attr, Aval, Pad, Quant, Sample
 from shohin.core.tensor import Tensor, as_tensor
 from shohin.ops import reduce
-from shohin.ops.kinds import BROADCAST, generator, movement, names
+from shohin.ops.kinds import BROADCAST, dim_of, generator, movement, names
 from shohin.ops.math import API, astype
 
 Attrs = Mapping[str, Any]
@@ -136,7 +136,7 @@ _transpose = movement(
 def permute_dims(x: Any, /, axes: Sequence[int]) -> Tensor:
     """The dims of ``x`` in the order ``axes``."""
     tensor = as_tensor(x)
-    order = tuple(a % tensor.ndim for a in axes)
+    order = tuple(dim_of(a, tensor.ndim, "permute_dims: axis") for a in axes)
     if sorted(order) != list(range(tensor.ndim)):
         raise ShapeError(f"permute_dims: {tuple(axes)} is not an order of {tensor.ndim} dims")
     return tensor if order == tuple(range(tensor.ndim)) else interp.bind(_transpose, [tensor], {"axes": order})[0]
@@ -159,8 +159,8 @@ def matrix_transpose(x: Any, /) -> Tensor:
 def moveaxis(x: Any, source: Any, destination: Any, /) -> Tensor:
     """Dims moved to other positions, the others in order."""
     n = as_tensor(x).ndim
-    src = [s % n for s in ([source] if isinstance(source, int) else source)]
-    dst = [d % n for d in ([destination] if isinstance(destination, int) else destination)]
+    src = [dim_of(s, n, "moveaxis: source") for s in ([source] if isinstance(source, int) else source)]
+    dst = [dim_of(d, n, "moveaxis: destination") for d in ([destination] if isinstance(destination, int) else destination)]
     order = [i for i in range(n) if i not in src]
     for d, s in sorted(zip(dst, src, strict=True)):
         order.insert(d, s)
@@ -217,7 +217,7 @@ def expand_dims(x: Any, /, *, axis: int = 0) -> Tensor:
 def squeeze(x: Any, /, axis: int | Sequence[int]) -> Tensor:
     """Without the dims ``axis``, which must have size 1."""
     tensor = as_tensor(x)
-    drop = {a % tensor.ndim for a in ((axis,) if isinstance(axis, int) else axis)}
+    drop = {dim_of(a, tensor.ndim, "squeeze: axis") for a in ((axis,) if isinstance(axis, int) else axis)}
     if any(tensor.shape[a] != 1 for a in drop):
         raise ShapeError(f"squeeze: dims {sorted(drop)} of {tensor.shape} are not all of size 1")
     return reshape(tensor, tuple(n for i, n in enumerate(tensor.shape) if i not in drop))
@@ -323,7 +323,8 @@ def flip(x: Any, /, *, axis: int | Sequence[int] | None = None) -> Tensor:
 def roll(x: Any, /, shift: int, *, axis: int) -> Tensor:
     """The elements of a dim moved by ``shift``, those that leave enter on the other side."""
     tensor = as_tensor(x)
-    at, n = axis % tensor.ndim, tensor.shape[axis]
+    at = dim_of(axis, tensor.ndim, "roll: axis")
+    n = tensor.shape[at]
     cut = -shift % n if n else 0
     box = lambda a, b: _slice_op(tensor, tuple(a if i == at else 0 for i in range(tensor.ndim)), tuple(b if i == at else m for i, m in enumerate(tensor.shape)))  # noqa: E731
     return concat([box(cut, n), box(0, cut)], axis=at) if cut else tensor
@@ -377,7 +378,7 @@ def concat(arrays: Sequence[Any], /, *, axis: int | None = 0) -> Tensor:
         raise ShapeError("concat: needs at least one tensor")
     if axis is None:
         tensors, axis = [flatten(t) for t in tensors], 0
-    at = axis % tensors[0].ndim if tensors[0].ndim else 0
+    at = dim_of(axis, tensors[0].ndim, "concat: axis")
     tensors = _promoted(tensors)
     return tensors[0] if len(tensors) == 1 else interp.bind(_concat, tensors, {"axis": at})[0]
 

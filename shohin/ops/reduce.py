@@ -170,7 +170,7 @@ _argmax, _argmin = _positions("argmax", np.argmax, "max"), _positions("argmin", 
 def _position(op: Function, x: Any, axis: int | None, keepdims: bool) -> Tensor:
     tensor = as_tensor(x)
     flat = tensor if axis is not None else tensor.reshape((-1,))
-    at = (axis or 0) % flat.ndim if flat.ndim else 0
+    at = kinds.dim_of(axis or 0, flat.ndim, f"{op.op.name}: axis")
     out = interp.bind(op.op, [flat], {"axis": at})[0]
     if not keepdims:
         return out
@@ -207,7 +207,7 @@ def cumulative_sum(x: Any, /, *, axis: int | None = None) -> Tensor:
     tensor = as_tensor(x)
     if axis is None and tensor.ndim != 1:
         raise ShapeError(f"cumulative_sum: write the axis for a tensor of {tensor.ndim} dims")
-    return interp.bind(_cumsum, [tensor], {"axis": (axis or 0) % tensor.ndim})[0]
+    return interp.bind(_cumsum, [tensor], {"axis": kinds.dim_of(axis or 0, tensor.ndim, "cumulative_sum: axis")})[0]
 
 
 __all__ = ["all", "any", "argmax", "argmin", "cumulative_sum", "max", "mean", "min", "prod", "std", "sum", "var"]

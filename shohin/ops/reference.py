@@ -79,7 +79,7 @@ def _view(array: Array, dims: Sequence[Dim], at: dict[str, int], ranges: dict[st
             index.append(slice(*ranges[d.axes[0]]))
         else:
             index.append(slice(None))
-    return array[tuple(index)]
+    return array[(*index, ...)]  # a view, without dims too
 
 
 def _expand(view: Array, dims: Sequence[Dim], extents: Any, ranges: dict[str, tuple[int, int]], taps: Sequence[str]) -> Array:

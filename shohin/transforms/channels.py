@@ -225,7 +225,6 @@ class Channels:
 def channels(f: Any) -> Any:
     """A function that derives the channel groups of ``f`` on its arguments; nothing runs. A traced program has its own.
 
-
     >>> from shohin.core.cells import Param
     >>> class Net(Module):
     ...     def __init__(self): self.a, self.b = Param(np.ones((4, 3), np.float32)), Param(np.ones((2, 4), np.float32))

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+import shohin as sh
 from shohin import nn
 from shohin.compress import Plan, Quantize
 from shohin.core.tensor import as_tensor
@@ -63,11 +64,15 @@ def images(n, seed=0, size=SIZE):
 def trained(seed=0):
     """A network whose statistics have seen data; all its parameters differ."""
     rng = np.random.default_rng(seed)
+    sh.seed(seed)
     net = Awkward()
     for cell in net.parameters():
         cell.write(as_tensor((cell.read().numpy() + rng.normal(size=cell.shape) * 0.05).astype(np.float32)))
-    for k in range(3):
-        net(as_tensor(images(16, 90 + k)))
+    norms = [m for m in net.modules().values() if isinstance(m, nn.BatchNorm2d)]
+    for momentum in (1.0, 0.5, 0.3, 0.2, 0.1):
+        for norm in norms:
+            norm.momentum = momentum
+        net(as_tensor(images(32, round(90 * momentum))))
     return net
 
 

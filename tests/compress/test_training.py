@@ -94,7 +94,7 @@ def test_gradients_point_where_those_of_the_float_network_do(data):
     assert list(g) == list(h)
     for path in g:
         a, b = g[path].numpy().ravel(), h[path].numpy().ravel()
-        if np.linalg.norm(a) > 1e-3:
+        if np.linalg.norm(a) > 1e-2:
             assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) > 0.9, path
             assert 0.7 < np.linalg.norm(b) / np.linalg.norm(a) < 1.4, path
 
@@ -102,9 +102,9 @@ def test_gradients_point_where_those_of_the_float_network_do(data):
 def test_the_ordinary_step_trains_in_eager_and_jit(data):
     x, y = data
     nets = [quantized().train(), quantized().train()]
-    opts = [optim.adamw(3e-3).init(n) for n in nets]
+    opts = [optim.adamw(1e-2).init(n) for n in nets]
     jitted = sh.jit(step)
-    losses = [[float(s(n, o, x, y)) for _ in range(12)] for s, n, o in zip((step, jitted), nets, opts)]
+    losses = [[float(s(n, o, x, y)) for _ in range(25)] for s, n, o in zip((step, jitted), nets, opts)]
     assert losses[0][-1] < 0.8 * losses[0][0] and losses[1][-1] < 0.8 * losses[1][0]
     assert np.allclose(losses[0][:3], losses[1][:3], rtol=1e-2)
     for net in nets:
@@ -126,7 +126,7 @@ def test_leaving_training_mode_renews_what_has_changed():
     try:
         net.train().eval()
         assert count == []
-        for path, value in (("head.weight", 0.5), ("norm.running_mean", 1.0), ("quantized.scale.head/matmul#0", 3.0)):
+        for path, value in (("norm.running_mean", 0.3), ("head.weight", 0.01), ("quantized.scale.head/matmul#0", 3.0)):
             net.train()
             write(net, path, value)
             with sh.mode(net, training=False):
@@ -150,8 +150,9 @@ def test_constants_cannot_be_renewed_under_a_change_in_flight(data):
         with sh.mode(net, training=False):
             return net(x)
 
-    with pytest.raises(StateError, match="changed inside this transformation"):
+    with pytest.raises(StateError, match="leaves training mode inside a trace"):
         wrong(net, x)
+    assert net.training
 
 
 def test_a_copy_is_a_network_of_its_own(data):

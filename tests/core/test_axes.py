@@ -12,7 +12,7 @@ from shohin.ops import reference
 TEXTS = [
     "n k, o k -> n o", "a b -> ", " -> ", "... c -> ... c", "(a b) -> a b | a=2", "n (h*2+k~pad.0) c, o k c -> n h o", "a! b -> a b",
     "n (h*stride.0+kh*dilation.0~padding.0) (w*stride.1+kw*dilation.1~padding.1) (g i), (g o) kh kw i -> n h w (g o) | g=groups",
-    "(a0*2~[-1,0]) -> a0", "x 1 @1, j -> x j", "a0 a1, b -> a0 a1 b | b=3",
+    "(a0*2~[-1,0]) -> a0", "x 1 @1, j -> x j", "a, a -> ", "a0 a1, b -> a0 a1 b | b=3",
 ]  # fmt: skip
 
 
