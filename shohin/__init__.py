@@ -21,6 +21,9 @@ _NAMES = {
     "shohin.ops.reduce": "all any argmax argmin cumulative_sum max mean min prod std sum var",
     "shohin.ops.linear": "avg_pool2d conv2d conv_transpose2d matmul max_pool2d tensordot",
     "shohin.ops.index": "argsort one_hot quantile sort take take_along_axis",
+    "shohin.ops.extra": "acos acosh asin asinh atan atanh broadcast_arrays can_cast copysign cosh count_nonzero diff empty_like finfo hypot iinfo "
+    "isdtype isinf log10 log2 logaddexp meshgrid nonzero positive repeat result_type searchsorted signbit sinh tan tile tril triu unique_all "
+    "unique_counts unique_inverse unique_values unstack vecdot",
     "shohin.core.dtypes": "bfloat16 complex128 complex64 float16 float32 float64 int16 int2 int32 int4 int64 int8 uint16 uint2 uint32 uint4 uint64 uint8",
     "shohin.core.module": "copy mode",
     "shohin.core.tensor": "Tensor",

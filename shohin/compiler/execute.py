@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from shohin.compiler import intrinsics, passes, steps
+from shohin.compiler import intrinsics, passes, steps, warm
 from shohin.compiler.lowering import lower
-from shohin.compiler.program import Compiled, compile_program, machine
+from shohin.compiler.program import Compiled, Prepared, load, machine, prepare
 from shohin.core.graph import Graph
 
 __all__ = ["compile_graph", "intrinsics", "passes", "steps", "threads"]
@@ -21,5 +21,9 @@ def threads() -> int:
 def compile_graph(graph: Graph, donated: Mapping[int, int] | None = None, *, level: str = "native", count: int | None = None) -> Compiled:
     """The compiled form of a pure graph; output ``o`` takes the memory of input ``donated[o]``."""
     used = count or threads()
-    flat = passes.optimize(graph)
-    return compile_program(lower(flat, machine(level, used), donated), level=level, threads=used)
+
+    def make() -> Prepared:
+        return prepare(lower(passes.optimize(graph), machine(level, used), donated), level=level, threads=used)
+
+    pairs = sorted((donated or {}).items())
+    return load(warm.prepared(warm.key_of(graph.digest, pairs, level, used), make))

@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -309,29 +309,43 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def compile_program(program: Program, *, level: str = "native", threads: int | None = None) -> Compiled:
-    """``program`` for this host; ``threads`` defaults to the number of processors."""
+@dataclass(frozen=True)
+class Prepared:
+    """All that compiling found out before the C compiler: plain data, kept on disk for a warm start (``warm``)."""
+
+    program: Program
+    steps: tuple[Emitted, ...]
+    memory: Plan
+    units: tuple[Unit, ...]
+    level: str
+    threads: int
+
+
+def prepare(program: Program, *, level: str = "native", threads: int | None = None) -> Prepared:
+    """Emit and plan ``program`` for this host; ``threads`` defaults to the number of processors."""
     count = threads or processors()
     m = machine(level, count)
     steps = emit_program(program, m)
     stride = [-(-s.scratch // 64) * 64 * count for s in steps]
-    shared = [s.shared for s in steps]
-    memory = plan(program, stride, shared)
+    memory = plan(program, stride, [s.shared for s in steps])
     if memory.copies:
         buffers = {b.name: b for b in program.buffers}
         extended = with_copies(program, memory.copies)
-        extra = [
-            emit_nest(s, buffers, options_of(m)) for s in extended.steps[len(program.steps) :] if isinstance(s, Nest)
-        ]
-        memory = Plan(
-            **{
-                **memory.__dict__,
-                "scratch": (*memory.scratch, *(0 for _ in extra)),
-                "shared": (*memory.shared, *(0 for _ in extra)),
-            }
-        )
+        extra = [emit_nest(s, buffers, options_of(m)) for s in extended.steps[len(program.steps) :] if isinstance(s, Nest)]
+        none = (0,) * len(extra)
+        memory = replace(memory, scratch=(*memory.scratch, *none), shared=(*memory.shared, *none))
         steps = [*steps, *extra]
     functions = list(merge(steps).values())
     built = units(functions, [f"f{i}" for i in range(len(functions))]) if functions else []
-    files = build_all([u.text for u in built], level=level) if built else []
-    return Compiled(program, steps, memory, built, files, count)
+    return Prepared(program, tuple(steps), memory, tuple(built), level, count)
+
+
+def load(prepared: Prepared) -> Compiled:
+    """Build (or find) the objects and bind the table."""
+    files = build_all([u.text for u in prepared.units], level=prepared.level) if prepared.units else []
+    return Compiled(prepared.program, prepared.steps, prepared.memory, prepared.units, files, prepared.threads)
+
+
+def compile_program(program: Program, *, level: str = "native", threads: int | None = None) -> Compiled:
+    """``prepare`` and ``load``."""
+    return load(prepare(program, level=level, threads=threads))

@@ -120,7 +120,7 @@ def contraction(w: Any, b: Any, norm: Sequence[Any] | None, s_x: Any, s_y: Any, 
         wide = s_w.reshape(-1, *(1,) * (w.ndim - 1))
         q_w = rhe(clip(w / wide, f32(-127), f32(127))).astype(np.int8)
         t = (s_x * s_w) * k
-        M = multiplier(((s_x / s_y) * s_w) * k)
+        M = multiplier(t / s_y)
         q_b = rhe(b_eff / t).astype(np.int32)
     return Constants(q_w, q_b, M, s_w, k, need > np.maximum(top, LEAST))
 

@@ -155,21 +155,24 @@ def pack_dot(w: Array) -> Array:
     return np.ascontiguousarray(padded.reshape(-1, 4, runs * padded.shape[2] // 16, 16).transpose(0, 2, 1, 3)).reshape(-1)
 
 
-def pack_channels(values: Array, dtype: Any) -> Array:
-    """Values of the channels and 15 more, which whole vectors read."""
-    return np.concatenate([values.astype(dtype), np.zeros(up(len(values) + 12, 16) - len(values), dtype)])
+def pack_channels(values: Array, dtype: Any, groups: int) -> Array:
+    """Values of the channels, and zeros up to where whole vectors of 16 read from any group's first one."""
+    last = len(values) // groups
+    return np.concatenate([values.astype(dtype), np.zeros(up(last, 16) - last, dtype)])
 
 
 def tail(site: Site, data: Mapping[str, Array]) -> tuple[Array, ...]:
     """Bias and, if the epilogue is of the usual form, multipliers."""
     close, w = close_of(site), data[site.operands[1].name]
+    groups = site.attrs.get("groups", 1)
+    groups = 1 if groups == len(w) else groups  # depthwise: all channels side by side
     offset = (-site.attrs["zero"] * w.reshape(len(w), -1).sum(1, dtype=np.int64)).astype(np.int32)
     if close is not None:
         bias, m = (constant(e, site, data) for e in (close.bias, close.M))
         if bias is not None and m is not None:
             total = (bias.astype(np.int64) + offset).astype(np.int32)
-            return pack_channels(total, np.int32), pack_channels(m, np.float32)
-    return (pack_channels(offset, np.int32),)
+            return pack_channels(total, np.int32, groups), pack_channels(m, np.float32, groups)
+    return (pack_channels(offset, np.int32, groups),)
 
 
 STRUCT = "struct shohin_q8_layer { int32_t " + ", ".join(f.name for f in fields(Layer)) + "; };\n"

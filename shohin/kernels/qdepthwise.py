@@ -16,46 +16,107 @@ from shohin.kernels.qcommon import FINISH, Layer, call, is_int8, shared, tail, u
 
 Array = np.ndarray[Any, Any]
 
-CODE = """
+
+
+def _x86(positions: int, width: int) -> str:
+    """C of one step of ``width`` channels by ``positions``: a pair of taps side by side is one ``vpmaddwd``."""
+    v, mm, each = f"__m{16 * width}i", f"_mm{16 * width}", range(positions)
+    load = f"_mm{'' if width == 16 else '256'}_loadu_si{8 * width}((const __m{8 * width}i *)({{}}))"
+    wide = lambda at: f"{mm}_cvtepi8_epi16({load.format(at)})"
+    whole = "si512" if width == 32 else "si256"
+    sums = "\n      ".join(f"{v} a{p} = {mm}_setzero_{whole}(), b{p} = a{p};" for p in each)
+    steps = "\n        ".join(
+        f"x = {wide(f'e + {p} * step')}; y = {wide(f'f + {p} * step')}; "
+        f"a{p} = {mm}_add_epi32(a{p}, {mm}_madd_epi16({mm}_unpacklo_epi16(x, y), k)); "
+        f"b{p} = {mm}_add_epi32(b{p}, {mm}_madd_epi16({mm}_unpackhi_epi16(x, y), h));"
+        for p in each
+    )
+    if width == 16:
+        first, last = (f"_mm256_permute2x128_si256(a{{p}}, b{{p}}, {k})" for k in ("0x20", "0x31"))
+    else:
+        first, last = (
+            f"_mm512_permutex2var_epi32(a{{p}}, _mm512_setr_epi32({', '.join(str(l * 4 + i + s) for l in lanes for s in (0, 16) for i in range(4))}), b{{p}})"
+            for lanes in ((0, 1), (2, 3))
+        )
+    out = "\n      ".join(
+        f"at = acc + {p} * SHOHIN_Q8_BLOCK + c; "
+        + f"{mm}_storeu_{whole}((void *)at, {mm}_add_epi32({first.format(p=p)}, {mm}_loadu_{whole}((const void *)(bias + c)))); "
+        + f"{mm}_storeu_{whole}((void *)(at + {width // 2}), {mm}_add_epi32({last.format(p=p)}, {mm}_loadu_{whole}((const void *)(bias + c + {width // 2}))));"
+        for p in each
+    )
+    return f"""\
+    for (; c + {width} <= n; c += {width}) {{
+      const int8_t *v = w + c;
+      int32_t *at;
+      {sums}
+      for (long t = 0; t < count; t += 2, v += 2 * ld) {{
+        const int8_t *e = taps[t] + offset + c, *f = taps[t + 1] + offset + c;
+        {v} x = {wide("v")}, y = {wide("v + ld")};
+        const {v} k = {mm}_unpacklo_epi16(x, y), h = {mm}_unpackhi_epi16(x, y);
+        {steps}
+      }}
+      {out}
+    }}
+"""
+
+
+def _positions(positions: int, *widths: int) -> str:
+    steps = "".join(_x86(positions, w) for w in widths)
+    return f"""\
+static void shohin_q8_taps{positions}(const int8_t *const *taps, long count, long offset, long step, const int8_t *w, long ld,
+                           const int32_t *bias, int32_t *acc, long n) {{
+  (void)step;
+  long c = 0;
+  {{
+{steps}  }}
+}}
+"""
+
+
+CODE = f"""
 #ifndef SHOHIN_Q8_DEPTH
 #define SHOHIN_Q8_DEPTH
-/* Sums of n channels (whole vectors of 16) at one position; tap t stands at taps[t] + offset, ld weights each. */
-static void shohin_q8_taps(const int8_t *const *taps, long count, long offset, const int8_t *w, long ld,
+#if defined(SHOHIN_Q8_VNNI)
+{_positions(4, 32, 16)}{_positions(2, 32, 16)}{_positions(1, 32, 16)}#elif defined(SHOHIN_Q8_AVX2)
+{_positions(3, 16)}{_positions(2, 16)}{_positions(1, 16)}#endif
+""" + """\
+/* Sums of n channels (whole vectors of 16) at p positions; tap t stands at taps[t] + offset, ld weights each. */
+static void shohin_q8_taps(long p, const int8_t *const *taps, long count, long offset, long step, const int8_t *w, long ld,
                            const int32_t *bias, int32_t *acc, long n) {
-  for (long c = 0; c < n; c += 16, offset += 16, w += 16, bias += 16, acc += 16) {
-    const int8_t *v = w;
-#if defined(SHOHIN_Q8_MVE)
-    int32x4x4_t s = vld4q_s32(bias);
-    for (long t = 0; t < count; t += 2, v += 2 * ld) {
-      const int8_t *x = taps[t] + offset, *y = taps[t + 1] + offset;
-      int16x8_t p = vaddq_s16(vmullbq_int_s8(vldrbq_s8(x), vldrbq_s8(v)), vmullbq_int_s8(vldrbq_s8(y), vldrbq_s8(v + ld)));
-      s.val[0] = vaddq_s32(s.val[0], vmovlbq_s16(p)); s.val[2] = vaddq_s32(s.val[2], vmovltq_s16(p));
-      __asm__ volatile("" ::: "memory"); /* load again: there are eight registers */
-      p = vaddq_s16(vmulltq_int_s8(vldrbq_s8(x), vldrbq_s8(v)), vmulltq_int_s8(vldrbq_s8(y), vldrbq_s8(v + ld)));
-      s.val[1] = vaddq_s32(s.val[1], vmovlbq_s16(p)); s.val[3] = vaddq_s32(s.val[3], vmovltq_s16(p));
-    }
-    vst4q_s32(acc, s);
+#if defined(SHOHIN_Q8_VNNI)
+  if (p == 4) shohin_q8_taps4(taps, count, offset, step, w, ld, bias, acc, n); else
 #elif defined(SHOHIN_Q8_AVX2)
-    __m256i low = _mm256_setzero_si256(), high = _mm256_setzero_si256();
-    for (long t = 0; t < count; t += 2, v += 2 * ld) {
-      const __m256i x = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(taps[t] + offset)));
-      const __m256i y = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(taps[t + 1] + offset)));
-      const __m256i k = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)v));
-      const __m256i h = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(v + ld)));
-      low = _mm256_add_epi32(low, _mm256_madd_epi16(_mm256_unpacklo_epi16(x, y), _mm256_unpacklo_epi16(k, h)));
-      high = _mm256_add_epi32(high, _mm256_madd_epi16(_mm256_unpackhi_epi16(x, y), _mm256_unpackhi_epi16(k, h)));
-    }
-    const __m256i a = _mm256_permute2x128_si256(low, high, 0x20), b = _mm256_permute2x128_si256(low, high, 0x31);
-    _mm256_storeu_si256((__m256i *)acc, _mm256_add_epi32(a, _mm256_loadu_si256((const __m256i *)bias)));
-    _mm256_storeu_si256((__m256i *)(acc + 8), _mm256_add_epi32(b, _mm256_loadu_si256((const __m256i *)(bias + 8))));
+  if (p == 3) shohin_q8_taps3(taps, count, offset, step, w, ld, bias, acc, n); else
+#endif
+#if defined(SHOHIN_Q8_AVX2)
+  if (p == 2) shohin_q8_taps2(taps, count, offset, step, w, ld, bias, acc, n);
+  else shohin_q8_taps1(taps, count, offset, step, w, ld, bias, acc, n);
 #else
-    for (long i = 0; i < 16; i++) acc[i] = bias[i];
-    for (long t = 0; t < count; t++, v += ld) {
-      const int8_t *x = taps[t] + offset;
-      for (long i = 0; i < 16; i++) acc[i] += x[i] * v[i];
+  for (; p > 0; p--, offset += step, acc += SHOHIN_Q8_BLOCK)
+  for (long c = 0; c < n; c += 16) {
+    const int8_t *v = w + c;
+#if defined(SHOHIN_Q8_MVE)
+    int32x4x4_t s = vld4q_s32(bias + c);
+    for (long t = 0; t < count; t += 2, v += 2 * ld) {
+      const int8_t *x = taps[t] + offset + c, *y = taps[t + 1] + offset + c;
+      int16x8_t z = vaddq_s16(vmullbq_int_s8(vldrbq_s8(x), vldrbq_s8(v)), vmullbq_int_s8(vldrbq_s8(y), vldrbq_s8(v + ld)));
+      s.val[0] = vaddq_s32(s.val[0], vmovlbq_s16(z)); s.val[2] = vaddq_s32(s.val[2], vmovltq_s16(z));
+      __asm__ volatile("" ::: "memory"); /* load again: there are eight registers */
+      z = vaddq_s16(vmulltq_int_s8(vldrbq_s8(x), vldrbq_s8(v)), vmulltq_int_s8(vldrbq_s8(y), vldrbq_s8(v + ld)));
+      s.val[1] = vaddq_s32(s.val[1], vmovlbq_s16(z)); s.val[3] = vaddq_s32(s.val[3], vmovltq_s16(z));
     }
+    vst4q_s32(acc + c, s);
+#else
+    int32_t s[16];
+    for (long i = 0; i < 16; i++) s[i] = bias[c + i];
+    for (long t = 0; t < count; t++, v += ld) {
+      const int8_t *x = taps[t] + offset + c;
+      for (long i = 0; i < 16; i++) s[i] += x[i] * v[i];
+    }
+    for (long i = 0; i < 16; i++) acc[c + i] = s[i];
 #endif
   }
+#endif
 }
 
 static void shohin_q8_depthwise(const struct shohin_q8_layer *l, const int8_t *x, const int8_t *w, const int32_t *bias,
@@ -74,12 +135,15 @@ static void shohin_q8_depthwise(const struct shohin_q8_layer *l, const int8_t *x
       for (long b = l->kw - 1; b >= 0; b--) taps[a * l->kw + b] = row + b * l->part_step;
     }
     taps[count - 1] = taps[all - 1];
-    for (long q = 0; q < l->q; q++)
+    for (long q = 0, n; q < l->q; q += n) {
+      n = shohin_q8_tile(l->q - q);
       for (long c = 0; c < l->c; c += SHOHIN_Q8_BLOCK) {
-        const long n = l->c - c < SHOHIN_Q8_BLOCK ? l->c - c : SHOHIN_Q8_BLOCK;
-        shohin_q8_taps(taps, count, q * l->sw * l->c + c, w + c, ld, bias + c, acc, n);
-        shohin_q8_store(l, acc, m ? m + c : m, y, (t * l->q + q) * l->c + c, n);
+        const long some = l->c - c < SHOHIN_Q8_BLOCK ? l->c - c : SHOHIN_Q8_BLOCK;
+        shohin_q8_taps(n, taps, count, q * l->sw * l->c + c, l->sw * l->c, w + c, ld, bias + c, acc, (some + 15) / 16 * 16);
+        for (long i = 0; i < n; i++)
+          shohin_q8_store(l, acc + i * SHOHIN_Q8_BLOCK, m ? m + c : m, y, (t * l->q + q + i) * l->c + c, some);
       }
+    }
   }
 }
 #endif

@@ -284,7 +284,7 @@ DOTS = f"""\
 #if defined({_MVE})
 {_sizes(_mve, 3, 2, 1)}#elif defined({_VNNI})
 {_VNNI_CLOSE}{_sizes(_vnni, 4, 2, 1)}#elif defined({_AVX2})
-{_AVX2_CLOSE}{_sizes(_avx2, 2, 1)}#elif defined({_NEON})
+{_AVX2_CLOSE}{_sizes(_avx2, 3, 2, 1)}#elif defined({_NEON})
 {_NEON_CLOSE}{_sizes(_neon, 4, 2, 1)}#elif defined({_DSP})
 {_sizes(_dsp, 2, 1)}#else
 {_sizes(lambda n: _PLAIN, 1)}#endif

@@ -1,4 +1,4 @@
-"""Spaces: a function asks a ``Trial`` for its choices, so the space is the Python that it runs. Drawn without repeats."""
+"""Spaces: a function asks a ``Trial`` for its choices, so the space is the Python that it runs. No way comes twice."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Space:
         """One of ``count`` branches below ``path`` that still hold something new."""
         if self.sizes.setdefault(path, count) != count:
             raise StateError(
-                f"build offers {count} options where it offered {self.sizes[path]} before: it must be the same each time"
+                f"build offers {count} options where it offered {self.sizes[path]} before; it must not depend on chance"
             )
         left = [k for k in range(count) if (*path, k) not in self.empty]
         return int(rng.choice(left))

@@ -38,8 +38,8 @@ NUMBERS = ("flash", "ram", "instructions")
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One finished trial: flash, ram and instructions ``predicted`` before training and ``measured`` after it (``ram`` is
-    arena and variables, on a board the painted stack too); ``rejected`` says why it does not fit, or is empty."""
+    """One finished trial: flash, ram and instructions ``predicted`` before training and ``measured`` after it (``ram``
+    is arena and variables, on a board the painted stack too); ``rejected`` says why it does not fit, or is empty."""
 
     number: int
     picks: Mapping[str, str]
@@ -212,7 +212,7 @@ def _one(
 
 
 def _numbers(net: Any, x: Any, device: str, to: Path, budget: Budget, board: bool) -> dict[str, Any]:
-    """Exact bytes of the artefact and, where they fit and ``board`` asks for it, what an inference takes on the board."""
+    """Exact bytes of the artefact and, where they fit and ``board`` asks, what an inference takes on the board."""
     art = export(net, x, device=device, to=to)
     found: dict[str, Any] = {"flash": art.flash_bytes, "ram": art.arena_bytes + art.sections.ram, "instructions": None}
     if board and not budget.excess(flash=found["flash"], ram=found["ram"]):
