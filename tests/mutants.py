@@ -3,6 +3,8 @@
 ``python -m tests.mutants`` prints which check caught what and ends with an error if any fault survives.
 """
 
+# ruff: noqa: E501  (tables: one case a line)
+
 from __future__ import annotations
 
 import sys
@@ -13,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import shohin as sh
-import shohin.transforms  # noqa: F401
+import shohin.transforms
 from shohin.core import loop
 from shohin.core.op import NO_GRADIENT, REGISTRY, Attr, Dtypes, Op, Pad, Tol
 from shohin.testing.compiled import compiled_is_reference

@@ -2,7 +2,7 @@
 
     int NAME_run(const T *in0, ..., U *out0, ..., void *arena)     NAME_ARENA_BYTES, aligned to 16
 
-Plain loops: no vector extensions, no statement expressions, no allocation; of libc ``memcpy``, of libm what is
+Plain loops for the generic machine: no vector extensions, no statement expressions, no allocation; of libc ``memcpy``, of libm what is
 exactly rounded (``sqrtf``, ``rintf`` ..., ``fmaf`` where the program says so).
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,51 +34,88 @@ def emit_library(program: Program, name: str, *, machine: Machine = GENERIC, ali
 
     Raises ``IRError`` if the name is not a C identifier.
     """
+    return emit_variants([Variant("", program, machine)], name, align=align)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A program lowered for ``machine``, in force where the preprocessor's ``condition`` holds (empty: always)."""
+
+    condition: str
+    program: Program
+    machine: Machine
+
+
+def emit_variants(variants: Sequence[Variant], name: str, *, align: int = 16) -> str:
+    """The C text of programs that do the same; the first whose condition holds is compiled. Constants stand once."""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise IRError(f"{name!r} is not a C identifier; choose another name for the library")
-    program = replace(program, buffers=tuple(replace(b, alias=None) for b in program.buffers))
+    constants: dict[tuple[Any, ...], str] = {}
+    parts: list[str] = []
+    arena = 0
+    for v in variants:
+        text, size = _emit(v, name, align, constants)
+        arena = max(arena, size)
+        if v.condition or parts:
+            parts.append(f"#{'elif' if parts else 'if'} {v.condition}" if v.condition else "#else")
+        parts.append(text)
+    if len(parts) > 1:
+        parts.append("#endif\n")
+    head = f"#define {name}_ARENA_BYTES {max(arena, 1)}\n"
+    return "\n".join([ctext.HEADER, ALIGN, head, *constants.values(), *parts])
+
+
+ALIGN = """\
+#if defined(__x86_64__) || defined(__aarch64__)
+#define SH_ALIGN 64
+#else
+#define SH_ALIGN 16
+#endif
+"""
+
+
+def _emit(v: Variant, name: str, align: int, constants: dict[tuple[Any, ...], str]) -> tuple[str, int]:
+    """Functions of one variant, and the bytes of its arena; adds to the constants."""
+    program = replace(v.program, buffers=tuple(replace(b, alias=None) for b in v.program.buffers))
     buffers = {b.name: b for b in program.buffers}
-    options = Options(vectors=False, most=1)
+    options = Options(vectors=v.machine.vector_bytes >= 16, most=1, sums={64: 8}.get(v.machine.vector_bytes, 4))
     steps = [
         Emitted(s.place, (), 0, 0, 0, s)
         if isinstance(s, Jump)
         else emit_nest(verify_nest(s, buffers), buffers, options)
         if isinstance(s, Nest)
-        else emit_kernel(s, buffers, machine)
+        else emit_kernel(s, buffers, v.machine)
         for s in program.steps
     ]
     memory = plan(program, [s.scratch for s in steps], [s.shared for s in steps], align=align)
     functions = merge(steps)
     names = {text: f"{name}_f{i}" for i, text in enumerate(functions)}
     needs = [n for f in functions.values() for n in f.needs]
-    used = {slot for f in functions.values() for slot in f.slots} | {
-        n for s in steps for p in s.phases for n in p.function.slots
-    }
-    constants = [
-        _constant(name, b, program.data[b.name], align) for b in program.buffers if b.role == "const" and b.name in used
-    ]
+    used = {n for s in steps for p in s.phases for n in p.function.slots}
+    where: dict[str, str] = {}
+    for b in program.buffers:
+        if b.role == "const" and b.name in used:
+            data = np.ascontiguousarray(program.data[b.name])
+            key = (data.dtype.str, data.shape, data.tobytes())
+            where[b.name] = f"{name}_c{list(constants).index(key) if key in constants else len(constants)}"
+            constants.setdefault(key, _constant(where[b.name], b, data))
     texts = [f.text.replace(PLACEHOLDER, names[text]) for text, f in functions.items()]
-    head = f"#define {name}_ARENA_BYTES {max(memory.arena_bytes, 1)}\n"
-    return "\n".join(
-        [ctext.HEADER + ctext.render(needs), head, *constants, *texts, _run(program, name, steps, memory, names)]
-    )
+    return "\n".join([ctext.render(needs), *texts, _run(program, name, steps, memory, names, where)]), memory.arena_bytes
 
 
-def _constant(name: str, b: Buffer, data: np.ndarray[Any, Any], align: int) -> str:
-    flat = np.ascontiguousarray(data).reshape(-1)
+def _constant(name: str, b: Buffer, data: np.ndarray[Any, Any]) -> str:
+    flat = data.reshape(-1)
     if b.dtype in HALF:
         values = [str(v) for v in flat.view(np.uint16)]
     else:
         values = [literal(v.item() if hasattr(v, "item") else int(v), b.dtype) for v in flat]
     rows = [", ".join(values[i : i + 12]) for i in range(0, len(values), 12)] or ["0"]
-    return f"static const _Alignas({align}) {stored(b.dtype)} {_id(name, b)}[] = {{\n" + ",\n".join(rows) + "};"
+    return f"static const _Alignas(SH_ALIGN) {stored(b.dtype)} {name}[] = {{\n" + ",\n".join(rows) + "};"
 
 
-def _id(name: str, b: Buffer) -> str:
-    return f"{name}_{re.sub(r'[^A-Za-z0-9_]', '_', b.name)}"
-
-
-def _run(program: Program, name: str, steps: Sequence[Emitted], memory: Plan, names: dict[str, str]) -> str:
+def _run(
+    program: Program, name: str, steps: Sequence[Emitted], memory: Plan, names: dict[str, str], constants: dict[str, str]
+) -> str:
     inputs = [b for b in program.buffers if b.role == "input"]
     outputs = [b for b in program.buffers if b.role == "output"]
     params = [f"const {stored(b.dtype)} *in{i}" for i, b in enumerate(inputs)]
@@ -86,7 +123,7 @@ def _run(program: Program, name: str, steps: Sequence[Emitted], memory: Plan, na
     where = {b.name: f"(void *)in{i}" for i, b in enumerate(inputs)} | {
         b.name: f"out{i}" for i, b in enumerate(outputs)
     }
-    where |= {b.name: f"(void *){_id(name, b)}" for b in program.buffers if b.role == "const"}
+    where |= {n: f"(void *){c}" for n, c in constants.items()}
     where |= {n: f"a + {offset}" for n, offset in memory.offsets.items()}
     lines = [f"int {name}_run({', '.join([*params, 'void *arena'])}) {{", "    char *const a = arena;", "    (void)a;"]
     lines += [f"    (void){p.split('*')[-1]};" for p in params]

@@ -195,7 +195,7 @@ class Lowering:
             kernel = self._claim(node)
             if kernel is not None:
                 claimed[node] = kernel
-                self.forced.update(node.operands)
+                self.forced.update(v for v in node.operands if not self._packed(v))
         self.decide()
         inside: set[Node] = set()
         chains: dict[Node, list[Node]] = {}
@@ -237,16 +237,26 @@ class Lowering:
     def _claim(self, node: Node) -> Kernel | None:
         if node.op.kind not in ("contraction", "window", "call"):
             return None
-        buffer = lambda v: Buffer("", v.shape, v.dtype, "const" if v in self.consts else "temp")  # noqa: E731
+        packed = any(map(self._packed, node.operands))
+        role = lambda v: "packed" if self._packed(v) else "const" if v in self.consts else "temp"  # noqa: E731
+        buffer = lambda v: Buffer("", v.shape, v.dtype, role(v))  # noqa: E731
         call = KernelCall("", ("",) * len(node.operands), ("",), node.attrs, (), node.place)
         site = Site(call=call, operands=tuple(map(buffer, node.operands)), results=tuple(map(buffer, node.results)), machine=self.machine)
-        return claim(node.op.name, site)
+        found = claim(node.op.name, site)
+        return None if packed and found is not None and found.pack is None else found
 
     def _packed(self, v: Var) -> bool:
         """Is the value unpacked from constants (``Op.kind`` storage)? It is read in its packed form, never stored."""
         while v in self.made and self.made[v].op.kind == "movement" and self.made[v].op.name != "concat":
             v = self.made[v].operands[0]
         return v in self.made and self.made[v].op.kind == "storage" and self.made[v].operands[0] in self.consts
+
+    def _dense(self, v: Var) -> Any:
+        """The data of a value that is unpacked from constants; a kernel that packs anew asks for it."""
+        if v in self.consts:
+            return self.consts[v]
+        node = self.made[v]
+        return np.ascontiguousarray(node.op.numpy(*map(self._dense, node.operands), **node.attrs))
 
     def _chain(self, node: Node, kernel: Kernel | None, taken: set[Node]) -> list[Node]:
         """The elementwise ops that follow as sole readers and whose other operands are read at the same place."""
@@ -282,6 +292,7 @@ class Lowering:
         ports: tuple[Port, ...] = ()
         if chain:
             ports = (Port("epilogue", self._epilogue(node, chain, _coordinates(node), loop.Name("acc", node.results[0].dtype))),)
+        self.consts.update({v: self._dense(v) for v in node.operands if self._packed(v)})
         operands = tuple(self._buffer(v) for v in node.operands)
         out = self.name((chain or [node])[-1].results[0], "temp")
         call = KernelCall(kernel.name, operands, (out,), node.attrs, ports, node.place)

@@ -73,7 +73,7 @@ def _hull(*values: int) -> Range:
 
 def _sum(node: Node, x: Sequence[Range], data: Mapping[Var, Array]) -> Range:
     """Of n terms, fewer at the edges: zero is always among the partial sums."""
-    n = 1 if "kernel" in node.attrs else prod(node.operands[0].shape) // max(prod(node.results[0].shape), 1)
+    n = prod(node.attrs["kernel"]) if "kernel" in node.attrs else prod(node.operands[0].shape) // max(prod(node.results[0].shape), 1)
     return min(n * x[0][0], 0), max(n * x[0][1], 0)
 
 

@@ -84,7 +84,7 @@ def kmeans(x: Array, k: int) -> Array:
     """k values, ascending, float32, that Lloyd's steps from a line over the range of x lead to; deterministic.
 
     >>> kmeans(np.float32([0, 0, 1, 1, 5, 5]), 4).tolist()
-    [0.0, 1.0, 1.0, 5.0]
+    [0.0, 1.0, 5.0, 5.0]
     """
     v = np.sort(x.astype(np.float64))
     sums = np.concatenate([[0.0], np.cumsum(v)])

@@ -19,7 +19,7 @@ from shohin.core.op import Aval
 from shohin.core.tensor import Tensor, as_tensor
 from shohin.core.trace import prune, stage
 from shohin.deploy.artefact import Artefact, Boundary, write_artefact
-from shohin.deploy.source import Grid, write_c
+from shohin.deploy.source import DEVICE, HOST, Grid, write_c
 from shohin.targets import get_target
 
 
@@ -50,7 +50,7 @@ def export(net: Module, example: Any, *, device: str, to: str | Path, name: str 
             grids = tuple(Grid(scale=float(g.s), zero=int(g.z)) for g in (*lowered.input_grids, *lowered.output_grids) if g is not None)
         else:
             graph, grids = float_graph(net, one), None
-    text = write_c(graph, name, grids=grids)  # type: ignore[arg-type]
+    text = write_c(graph, name, machines=HOST if target.name == "host" else DEVICE, grids=grids)  # type: ignore[arg-type]
     (folder / "network.h").write_text(text.header, encoding="utf-8")
     (folder / "network.c").write_text(text.source, encoding="utf-8")
     x, y = graph.inputs[0], graph.outputs[0]

@@ -7,13 +7,14 @@ self-check of Q11.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from shohin.compiler.execute import passes
 from shohin.compiler.kernel import Machine
-from shohin.compiler.library import GENERIC, emit_library
+from shohin.compiler.library import GENERIC, Variant, emit_variants
 from shohin.compiler.lowering import lower
 from shohin.core.errors import DeployError
 from shohin.core.graph import Graph
@@ -39,8 +40,19 @@ class Text:
     kernels: tuple[tuple[str, str], ...]
 
 
-def write_c(graph: Graph, name: str, *, machine: Machine = GENERIC, grids: tuple[Grid, Grid] | None = None) -> Text:
-    """The C of a graph with one input and one output for a batch of one; ``grids`` for int8 boundaries.
+DEVICE = (("", GENERIC),)
+"""Plain loops, and kernels that ask the compiler for instructions themselves."""
+HOST = (
+    ("defined(__GNUC__) && defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512VL__)", Machine(level="v4", vector_bytes=64, features=frozenset(), threads=1)),
+    ("defined(__GNUC__) && defined(__AVX2__) && defined(__FMA__)", Machine(level="v3", vector_bytes=32, features=frozenset(), threads=1)),
+    *DEVICE,
+)
+"""For a computer: vector extensions of two widths where the compiler has them, else the same as for a device."""
+
+
+def write_c(graph: Graph, name: str, *, machines: Sequence[tuple[str, Machine]] = DEVICE, grids: tuple[Grid, Grid] | None = None) -> Text:
+    """The C of a graph with one input and one output for a batch of one; ``grids`` for int8 boundaries. ``machines``:
+    preprocessor conditions and what is written where they hold.
 
     Raises ``DeployError`` where the graph has other inputs, or the name is no C identifier.
     """
@@ -51,8 +63,9 @@ def write_c(graph: Graph, name: str, *, machine: Machine = GENERIC, grids: tuple
     (x,), (y,) = graph.inputs, graph.outputs
     if x.dtype not in _ELEMENT or y.dtype != x.dtype:
         raise DeployError(f"{name}: the boundary is {x.aval} -> {y.aval}, expected int8 or float32 on both sides")
-    program = lower(passes.optimize(graph), machine)
-    body = emit_library(program, name, machine=machine)
+    best = passes.optimize(graph)
+    variants = [Variant(condition, lower(best, m), m) for condition, m in machines]
+    body = emit_variants(variants, name)
     found = re.search(rf"#define {name}_ARENA_BYTES (\d+)\n", body)
     assert found
     arena = int(found[1])
@@ -82,7 +95,7 @@ extern "C" {{
     source = f'#include "network.h"\n{body}\n{SELFCHECK.replace("NAME", name)}'
     if grids is not None:
         source += _boundary(name, sizes, grids)
-    kernels = tuple((s.place, s.kernel if isinstance(s, KernelCall) else "loops") for s in program.steps)
+    kernels = tuple((s.place, s.kernel if isinstance(s, KernelCall) else "loops") for s in variants[0].program.steps)
     return Text(header=header, source=source, arena_bytes=max(arena, 1), kernels=kernels)
 
 

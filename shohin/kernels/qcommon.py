@@ -161,11 +161,9 @@ def pack_channels(values: Array, dtype: Any, groups: int) -> Array:
     return np.concatenate([values.astype(dtype), np.zeros(up(last, 16) - last, dtype)])
 
 
-def tail(site: Site, data: Mapping[str, Array]) -> tuple[Array, ...]:
-    """Bias and, if the epilogue is of the usual form, multipliers."""
+def tail(site: Site, data: Mapping[str, Array], groups: int) -> tuple[Array, ...]:
+    """Bias and, if the epilogue is of the usual form, multipliers; ``groups`` of channels are passed one by one."""
     close, w = close_of(site), data[site.operands[1].name]
-    groups = site.attrs.get("groups", 1)
-    groups = 1 if groups == len(w) else groups  # depthwise: all channels side by side
     offset = (-site.attrs["zero"] * w.reshape(len(w), -1).sum(1, dtype=np.int64)).astype(np.int32)
     if close is not None:
         bias, m = (constant(e, site, data) for e in (close.bias, close.M))

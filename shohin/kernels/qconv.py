@@ -44,6 +44,9 @@ static void shohin_q8_gather(const struct shohin_q8_layer *l, const int8_t *cons
   }
 }
 
+#endif
+#ifndef SHOHIN_Q8_CONVOLVE
+#define SHOHIN_Q8_CONVOLVE
 static void shohin_q8_conv(const struct shohin_q8_layer *l, const int8_t *x, const int8_t *w, const int32_t *bias,
                            const float *m, void *y, char *scratch, long chunk, long chunks) {
   int32_t *acc = (int32_t *)scratch;
@@ -123,7 +126,7 @@ def pack(site: Site, data: Mapping[str, Array]) -> tuple[Array, ...]:
     layer, w = _layer(site), data[site.operands[1].name]
     runs = 1 if layer.patch else layer.kh
     grouped = w.reshape(layer.groups, layer.o // layer.groups, runs, -1)
-    return np.concatenate([pack_dot(g) for g in grouped]), *tail(site, data)
+    return np.concatenate([pack_dot(g) for g in grouped]), *tail(site, data, layer.groups)
 
 
 def _emit(site: Site, printer: Printer, name: str) -> str:

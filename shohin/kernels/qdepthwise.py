@@ -171,7 +171,7 @@ def _pack(site: Site, data: Mapping[str, Array]) -> tuple[Array, ...]:
     c, kh, kw, _ = w.shape
     taps = np.zeros((up(kh * kw, 2), up(c, 16)), np.int8)
     taps[: kh * kw, :c] = w.reshape(c, -1).T
-    return taps.reshape(-1), *tail(site, data)
+    return taps.reshape(-1), *tail(site, data, 1)
 
 
 def _claims(site: Site) -> bool:

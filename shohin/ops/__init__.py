@@ -1,7 +1,24 @@
 """The ops, by family. Importing this package fills the registry and the tensor's methods."""
 
+import sys
+
 from shohin.core import tensor as _tensor
-from shohin.ops import activations, composite, control, index, kinds, linear, math, move, palette, qlinear, quant, random, reduce
+from shohin.ops import (
+    activations,
+    composite,
+    control,
+    extra,
+    index,
+    kinds,
+    linear,
+    math,
+    move,
+    palette,
+    qlinear,
+    quant,
+    random,
+    reduce,
+)
 
 _METHODS = {
     math: "add subtract multiply divide floor_divide remainder pow bitwise_and bitwise_or bitwise_xor bitwise_left_shift "
@@ -15,5 +32,6 @@ for _module, _names in _METHODS.items():
     for _name in _names.split():
         _tensor.METHODS[_name] = getattr(_module, _name)
 _tensor.METHODS["positive"] = lambda x: x
+_tensor.METHODS["__namespace__"] = lambda: sys.modules["shohin"]
 
-__all__ = ["activations", "composite", "control", "index", "kinds", "linear", "math", "move", "palette", "qlinear", "quant", "random", "reduce"]
+__all__ = ["activations", "composite", "control", "extra", "index", "kinds", "linear", "math", "move", "palette", "qlinear", "quant", "random", "reduce"]

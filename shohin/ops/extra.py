@@ -25,8 +25,8 @@ def tan(x: Any, /) -> Tensor:
 
 def sinh(x: Any, /) -> Tensor:
     """``(e^x - e^-x) / 2``, without cancellation near 0."""
-    e = math.expm1(x)
-    return (e + e / (e + 1)) * 0.5
+    x = as_tensor(x)
+    return (math.expm1(x) - math.expm1(-x)) * 0.5
 
 
 def cosh(x: Any, /) -> Tensor:
@@ -192,7 +192,9 @@ def repeat(x: Any, repeats: Any, /, *, axis: int | None = None) -> Tensor:
     try:
         spots = np.repeat(np.arange(tensor.shape[at]), counts)
     except ValueError as error:
-        raise ShapeError(f"repeat: repeats has shape {counts.shape} for an axis of {tensor.shape[at]}, or a negative entry") from error
+        raise ShapeError(
+            f"repeat: repeats has shape {counts.shape} for an axis of {tensor.shape[at]}, or a negative entry"
+        ) from error
     return index.take(tensor, interp.current().constant(spots.astype(np.int64)), axis=at)
 
 
@@ -233,7 +235,7 @@ def count_nonzero(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Ten
 
 
 def searchsorted(x1: Any, x2: Any, /, *, side: str = "left", sorter: Any = None) -> Tensor:
-    """Where each element of x2 would stand in the sorted x1: how many of x1 are below (``left``), or not above (``right``)."""
+    """Where each element of x2 would stand in the sorted x1: how many are below (``left``), not above (``right``)."""
     if side not in ("left", "right"):
         raise ShapeError(f"searchsorted: side is {side!r}, expected 'left' or 'right'")
     a, b = kinds.coerce(x1, x2)
@@ -271,9 +273,11 @@ class UniqueInverse(NamedTuple):
 
 
 def unique_all(x: Any, /) -> UniqueAll:
-    """Distinct values in order, where each occurs first, which one stands at each place, and how often. Concrete only."""
+    """Distinct values in order, where each occurs first, which one stands at each place, how often. Concrete only."""
     array = as_tensor(x).concrete()
-    values, first, inverse, counts = np.unique(array, return_index=True, return_inverse=True, return_counts=True, equal_nan=False)
+    values, first, inverse, counts = np.unique(
+        array, return_index=True, return_inverse=True, return_counts=True, equal_nan=False
+    )
     whole = lambda a: move.asarray(np.asarray(a, np.int64))
     return UniqueAll(move.asarray(values), whole(first), whole(inverse.reshape(array.shape)), whole(counts))
 
@@ -293,9 +297,6 @@ def unique_inverse(x: Any, /) -> UniqueInverse:
 def unique_values(x: Any, /) -> Tensor:
     """Distinct values in order. Concrete only."""
     return unique_all(x).values
-
-
-# --------------------------------------------------------------------------------------------------- dtypes
 
 
 def _dtype(value: Any) -> DType:
@@ -356,8 +357,43 @@ def isdtype(dtype: Any, kind: Any) -> bool:
 
 
 __all__ = [
-    "acos", "acosh", "asin", "asinh", "atan", "atanh", "broadcast_arrays", "can_cast", "copysign", "cosh", "count_nonzero", "diff",
-    "empty_like", "finfo", "hypot", "iinfo", "isdtype", "isinf", "log10", "log2", "logaddexp", "meshgrid", "nonzero", "positive",
-    "repeat", "result_type", "searchsorted", "signbit", "sinh", "tan", "tile", "tril", "triu", "unique_all", "unique_counts",
-    "unique_inverse", "unique_values", "unstack", "vecdot",
-]  # fmt: skip
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atanh",
+    "broadcast_arrays",
+    "can_cast",
+    "copysign",
+    "cosh",
+    "count_nonzero",
+    "diff",
+    "empty_like",
+    "finfo",
+    "hypot",
+    "iinfo",
+    "isdtype",
+    "isinf",
+    "log10",
+    "log2",
+    "logaddexp",
+    "meshgrid",
+    "nonzero",
+    "positive",
+    "repeat",
+    "result_type",
+    "searchsorted",
+    "signbit",
+    "sinh",
+    "tan",
+    "tile",
+    "tril",
+    "triu",
+    "unique_all",
+    "unique_counts",
+    "unique_inverse",
+    "unique_values",
+    "unstack",
+    "vecdot",
+]

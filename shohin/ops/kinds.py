@@ -16,7 +16,22 @@ from shohin.core import dtypes, interp, loop
 from shohin.core.axes import Shape, parse
 from shohin.core.dtypes import DType
 from shohin.core.errors import DtypeError, RecordError, ShapeError
-from shohin.core.op import DERIVED, EXACT, NO_GRADIENT, TABLE, Attr, Aval, Dtypes, Op, Pad, Quant, Sample, Tol, get, register
+from shohin.core.op import (
+    DERIVED,
+    EXACT,
+    NO_GRADIENT,
+    TABLE,
+    Attr,
+    Aval,
+    Dtypes,
+    Op,
+    Pad,
+    Quant,
+    Sample,
+    Tol,
+    get,
+    register,
+)
 from shohin.core.tensor import Tensor, as_tensor
 from shohin.ops import reference
 

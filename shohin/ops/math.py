@@ -12,7 +12,7 @@ from shohin.core.dtypes import DType
 from shohin.core.op import EXACT, NO_GRADIENT, Attr, Dtypes, Op, Quant, Sample, Tol, register
 from shohin.core.tensor import Tensor, as_tensor
 from shohin.ops import kinds
-from shohin.ops.kinds import CAST, Function, broadcast, coerce, elementwise, same_dtype, to_dtype
+from shohin.ops.kinds import CAST, Function, broadcast, coerce, elementwise, to_dtype
 
 API = "Python array API standard 2024.12"
 FLOAT, NUMERIC, ANY = dtypes.FLOATING, dtypes.NUMERIC, dtypes.ANY

@@ -34,7 +34,7 @@ _KINDS = ("elementwise", "reduction", "movement", "contraction", "generator")
 
 
 class Primitive:
-    """``sh.primitive``: callable with a whole record, with one method a kind, and the words that records are written in.
+    """``sh.primitive``: callable with a whole record, one method a kind, and the words that records are written in.
 
     >>> import numpy as np
     >>> twice = primitive.elementwise("doc_twice", numpy=lambda x: x + x, body=lambda x: x + x,
@@ -94,13 +94,17 @@ class Primitive:
 
 def _free(name: str) -> None:
     if name in REGISTRY:
-        raise RecordError(f"primitive {name!r}: there is an op of that name already ({REGISTRY[name].doc}); choose another")
+        raise RecordError(
+            f"primitive {name!r}: there is an op of that name already ({REGISTRY[name].doc}); choose another"
+        )
 
 
 def _whole(name: str, facts: dict[str, Any], needed: tuple[str, ...]) -> None:
     missing = [f for f in needed if f not in facts]
     if missing:
-        raise RecordError(f"primitive {name!r}: missing {', '.join(missing)}; a record has no default that hides a decision")
+        raise RecordError(
+            f"primitive {name!r}: missing {', '.join(missing)}; a record has no default that hides a decision"
+        )
     _free(name)
 
 

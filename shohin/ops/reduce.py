@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from ml_dtypes import iinfo
 
-from shohin.core import dtypes, interp, loop
+from shohin.core import dtypes, interp
 from shohin.core.axes import Shape
 from shohin.core.errors import ShapeError
 from shohin.core.op import EXACT, NO_GRADIENT, Attr, Dtypes, Op, Quant, Sample, Tol, register

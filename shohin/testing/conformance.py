@@ -35,7 +35,7 @@ Attrs = Mapping[str, Any]
 STRAIGHT_THROUGH = frozenset(
     {"round_ste", "stop_gradient", "quantize", "requantize", "bound_gain", "bound_multiplier", "lookup_ste"}
 )
-"""Ops whose gradient is not the derivative, on purpose; ``check_primitive(skip=("gradient", "forward"))`` for others."""
+"""Ops whose gradient is not the derivative by intent; for others ``check_primitive(skip=("gradient", "forward"))``."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def shape_is_numpys(op: Op, seed: int) -> Iterator[tuple[str, str]]:
             if [(a.shape, _byte(a.dtype)) for a in inferred] != [(r.shape, _byte(r.dtype)) for r in got]:
                 numpys = ", ".join(f"{r.dtype}{list(r.shape)}" for r in got)
                 yield label, f"inferred {', '.join(map(str, inferred))}, NumPy gives {numpys}"
-            if op.axes is not None and op.shape is None or op.kind == "contraction":
+            if (op.axes is not None and op.shape is None) or op.kind == "contraction":
                 solved = op.solve([a.shape for a in arrays], s.attrs).results
                 if solved != tuple(a.shape for a in inferred):
                     yield label, f"the relation gives {solved}, infer {[a.shape for a in inferred]}"

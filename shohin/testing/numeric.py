@@ -36,7 +36,9 @@ def differences(found: Any, reference: Any, tol: Tol) -> str | None:
         if not wrong.any():
             return None
         at = tuple(int(i) for i in np.argwhere(wrong)[0])
-        return f"{int(wrong.sum())} of {b.size} values differ, the first at {at}: {a[at].item()} instead of {b[at].item()}"
+        return (
+            f"{int(wrong.sum())} of {b.size} values differ, the first at {at}: {a[at].item()} instead of {b[at].item()}"
+        )
     with np.errstate(all="ignore"):
         x, y = a.astype(np.float64), b.astype(np.float64)
         gap = np.where((x == y) | (np.isnan(x) & np.isnan(y)), 0.0, np.abs(x - y))

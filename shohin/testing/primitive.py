@@ -33,12 +33,14 @@ class Report:
 
 
 def check_primitive(primitive: Function | Op | str, *, skip: Sequence[str] = (), seed: int = 0) -> Report:
-    """Shape, gradient, batching, second derivative, body and edges, compiled C, quantization: all against the reference.
+    """Shape, gradient, batching, second derivative, body, edges, compiled C, quantization: all against the reference.
 
     Returns the report, or raises an ``AssertionError`` that holds it. ``skip`` names checks to leave out (a
     straight-through estimator has no true ``gradient``).
     """
-    op = primitive.op if isinstance(primitive, Function) else get(primitive) if isinstance(primitive, str) else primitive
+    op = (
+        primitive.op if isinstance(primitive, Function) else get(primitive) if isinstance(primitive, str) else primitive
+    )
     known = [*CHECKS, *EXTRA]
     for name in skip:
         if name not in known:

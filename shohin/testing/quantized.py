@@ -30,7 +30,11 @@ def table_is_reference(op: Op, seed: int = 0) -> list[Problem] | str:
     if not inside.any():
         return [Problem(op.name, "quantization", "table", "the function is finite nowhere on the grid of its samples")]
     if y.shape != grid.shape:
-        return [Problem(op.name, "quantization", "table", "the function is not element by element; write Quant.refuse(reason)")]
+        return [
+            Problem(
+                op.name, "quantization", "table", "the function is not element by element; write Quant.refuse(reason)"
+            )
+        ]
     out_low, out_high = float(min(y[inside].min(), 0)), float(max(y[inside].max(), 0))
     out_step = (out_high - out_low) / 255 or 1.0
     table = np.clip(np.rint((y - out_low) / out_step), 0, 255)

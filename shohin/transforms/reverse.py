@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-
 from shohin.core import interp
 from shohin.core.cells import Cell
 from shohin.core.dtypes import FLOATING

@@ -14,6 +14,7 @@ from shohin.core.graph import Graph
 from shohin.core.module import roots
 from shohin.core.tensor import Constant, Tensor, as_tensor
 from shohin.core.trace import stage
+from shohin.transforms.arguments import modules_in
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ def trace(f: Callable[..., Any]) -> Callable[..., Traced]:
     def run(*args: Any, **keywords: Any) -> Traced:
         leaves, spec = trees.flatten((args, keywords))
         tensors = [as_tensor(v) for v in leaves]
+        for module in modules_in((args, keywords)):
+            module.cells()  # a cell's name is its first path
         found: list[trees.Spec] = []
 
         def flat(*values: Tensor) -> list[Tensor]:

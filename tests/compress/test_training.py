@@ -49,6 +49,44 @@ def test_training_form_is_the_frozen_one_at_equal_statistics(seed):
     assert [p for p in frozen if (mine[p] != frozen[p]).any()] == []
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_constants_made_in_the_step_are_the_frozen_bits(seed, monkeypatch):
+    """q_w, q_b and M themselves: another order of the products would change an output in a million only."""
+    net, rng = quantized(seed), np.random.default_rng(seed)
+    write(net, "norm3.bias", 1e6 * rng.normal(size=16))
+    net.train().eval()
+    frozen = {p: c for p, c in net.quantized.constants.items() if "q_w" in dict(c)}
+    weights, rest = [], {}
+    exact, finish = fake.exact, fake.Fake.finish
+    monkeypatch.setattr(fake, "exact", lambda step, x, w: (weights.append(w.numpy()), exact(step, x, w))[1])
+    monkeypatch.setattr(fake.Fake, "finish", lambda self, step, total, q_b, M: (
+        rest.update({step.place: (weights[-1], q_b.numpy(), M.numpy())}), finish(self, step, total, q_b, M))[1])  # fmt: skip
+    net.train()
+    for name in NORMS:
+        getattr(net, name).eval()
+    net(as_tensor(images(1)))
+    assert rest.keys() == frozen.keys() and len(rest) == 9
+    for place, found in rest.items():
+        for name, mine in zip(("q_w", "q_b", "M"), found, strict=True):
+            assert (mine == frozen[place][name].numpy()).all(), (place, name)
+
+
+def test_the_running_variance_is_the_unbiased_one():
+    class Net(nn.Module):
+        def __init__(self):
+            self.conv, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, momentum=1.0)
+
+        def forward(self, x):
+            return self.norm(self.conv(x))
+
+    plain, x = Net(), images(1, size=(2, 2, 3))
+    small = Plan([("*", Quantize())]).apply(plain, x).train()
+    small(as_tensor(x))
+    y = plain.conv(as_tensor(x)).numpy().reshape(-1, 4)
+    assert np.allclose(small.norm.running_var.numpy(), y.var(0, ddof=1), rtol=0.1)
+    assert np.allclose(small.norm.running_mean.numpy(), y.mean(0), atol=0.02)
+
+
 def test_batch_statistics_fold_as_running_ones(monkeypatch):
     """Q6: training with the batch's statistics = folded, bit for bit, when the running ones are set to them."""
     seen = []
@@ -208,6 +246,18 @@ def test_rounding_has_a_straight_gradient_and_the_clip_none(op, scale):
     lo, hi, s = (as_tensor(np.float32(v)) for v in (-50, 60, 0.1))
     g = sh.grad(lambda x: op(x, s, lo, hi).sum())(x).numpy()
     assert np.allclose(g, [0, scale, scale, scale, 0])
+
+
+def test_a_table_has_no_gradient_where_it_saturates():
+    class Double(nn.Module):
+        def forward(self, x):
+            return x * 2
+
+    net = Plan([("*", Quantize())]).apply(Double(), np.linspace(-1, 1, 64, dtype=np.float32)[None])
+    write(net, "quantized.scale./multiply#0", 2.0**-8)
+    net.eval()
+    g = sh.grad(lambda x: net(x).sum())(as_tensor(np.array([-0.9, -0.1, 0.1, 0.9], np.float32))).numpy()
+    assert (g[[0, 3]] == 0).all() and np.allclose(g[1:3], 2)
 
 
 def test_a_table_has_the_gradient_of_its_function():

@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 
 from shohin import nn
-from shohin.compress import Plan, Quantize
-from shohin.compress.integer import integers
+from shohin.compress import Plan, Quantize, fake
+from shohin.compress.integer import Reference, integers
+from shohin.compress.intervals import prove
 from shohin.compress.lowering import lower
 from shohin.core.errors import QuantizationError
 from shohin.core.op import Aval
 from shohin.core.tensor import as_tensor
-from shohin.ops import move
+from shohin.core.trace import stage
+from shohin.ops import math, move
 from shohin.ops.control import run_numpy
 from tests.compress.nets import images, quantized, write
 
@@ -115,6 +117,77 @@ def test_no_integer_differs(case, seed):
         wrong, count, alive = compare(net, images(n, seed + 50) * np.float32(scale))
         assert wrong == [] and count > 5000
         assert alive > 20 or case in (ends_of_scales, ends_with_large_weights)
+
+
+WIDE = {
+    "conv, two chunks": (nn.Conv2d(64, 6, 3, padding=1), (4, 4, 64)),
+    "conv, many chunks": (nn.Conv2d(300, 6, 3), (3, 3, 300)),
+    "conv, a window alone too large": (nn.Conv2d(2, 6, 24), (24, 24, 2)),
+    "grouped conv": (nn.Conv2d(128, 6, 3, groups=2), (3, 4, 128)),
+    "linear, two chunks": (nn.Linear(700, 6), (700,)),
+    "linear, many chunks": (nn.Linear(3000, 6), (3000,)),
+}
+
+
+def accumulators(net, x, monkeypatch):
+    """float32(acc) of the one contraction, as the network makes it."""
+    seen = []
+    close = fake.Fake.close
+    monkeypatch.setattr(fake.Fake, "close", lambda self, step, acc, M: (seen.append(acc.numpy()), close(self, step, acc, M))[1])
+    net.integers(x)
+    return seen[-1]
+
+
+@pytest.mark.parametrize("name", WIDE)
+@pytest.mark.parametrize("training", [False, True])
+def test_accumulators_are_rounded_once(name, training, monkeypatch):
+    layer, shape = WIDE[name]
+    rng = np.random.default_rng(6)
+    write(layer, "weight", rng.uniform(0.9, 1, layer.weight.shape))
+    write(layer, "bias", rng.normal(size=6))
+    x = rng.uniform(0.9, 1, (4, *shape)).astype(np.float32)
+    net = Plan([("*", Quantize())]).apply(layer, x).eval()
+    program, _ = net.program(Aval(x.shape, F32))
+    step = next(s for s in program.steps if s.kind == "contract")
+    c = net.quantized.constants[step.place]
+    centred = integers(net, x)["input"].astype(np.float64) - net.grids()["input"].z
+    reference = Reference(program, net.grids(), {})
+    acc = reference.product(step, centred, c["q_w"].numpy().astype(np.float64)).astype(np.int64) + c["q_b"].numpy()
+    assert (np.abs(acc) > 2**24).any() and (acc.astype(np.float32).astype(np.int64) != acc).any()
+    mine = accumulators(net.train(training), x, monkeypatch)
+    assert (mine.reshape(acc.shape) == acc.astype(np.float32)).all()
+
+
+def test_every_value_lies_within_its_proved_range():
+    net = quantized()
+    graph = lower(net, Aval(images(3).shape, F32))
+    for q in (np.full(images(3).shape, v, np.int8) for v in (-128, 127)):
+        inside(graph.graph, [q], graph.ranges)
+    inside(graph.graph, graph.quantize(images(3)), graph.ranges)
+    big = Plan([("*", Quantize())]).apply(nn.AvgPool2d(3, 1, 1), np.ones((1, 5, 5, 2), np.float32) * 9).eval()
+    pool = lower(big, Aval((1, 5, 5, 2), F32))
+    inside(pool.graph, [np.full((1, 5, 5, 2), 127, np.int8)], pool.ranges)
+    total = next(n for n in pool.graph.nodes if n.op.name == "window_sum2d")
+    assert pool.ranges[total.results[0]] == (0, 9 * 255)
+
+
+def inside(graph, inputs, ranges):
+    values = dict(zip(graph.inputs, inputs, strict=True)) | dict(graph.consts)
+    for node in graph.nodes:
+        if node.op.kind == "call":
+            inside(node.attrs["body"], [values[v] for v in node.operands], ranges)
+        found = node.op.numpy(*(values[v] for v in node.operands), **node.attrs)
+        for v, a in zip(node.results, found if isinstance(found, tuple) else (found,), strict=True):
+            values[v] = a
+            if v in ranges and a.size:
+                assert ranges[v][0] <= a.min() and a.max() <= ranges[v][1], node.place
+
+
+def test_an_integer_graph_that_overflows_is_refused():
+    graph = stage(lambda q: [math.astype(q, np.int16) * 300], [Aval((4,), np.dtype(np.int8))]).graph
+    with pytest.raises(QuantizationError, match=r"/multiply#0: multiply may give -38400 to 38100, which int16 does not hold"):
+        prove(graph, [(-128, 127)])
+    assert prove(graph, [(-100, 100)])
 
 
 def test_large_sums_really_exceed_what_float32_holds():

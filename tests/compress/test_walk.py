@@ -84,6 +84,15 @@ def test_sums_of_more_than_four():
     assert [(s.inputs, s.signs) for s in p.steps if s.kind == "add"] == [((3, 4, 5), (1, -1, 1))]
 
 
+def test_a_value_used_twice_by_one_op_closes_its_region():
+    def twice(net, x):
+        y = x + x.mean(axis=3, keepdims=True)
+        return y + y
+
+    p = steps(twice, IMAGE)
+    assert [len(s.inputs) for s in p.steps if s.kind == "add"] == [2, 2]
+
+
 def test_means_are_pools_and_plain_sums_have_the_divisor_one():
     p = steps(lambda net, x: (x.mean(axis=(1, 2)), x.sum(axis=3), x.mean(axis=-1, keepdims=True)), IMAGE)
     assert [(s.kind, float(s.n), s.terms) for s in p.steps if s.kind == "pool"] == [("pool", 36, 36), ("pool", 1, 4), ("pool", 4, 4)]

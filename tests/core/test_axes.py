@@ -1,5 +1,7 @@
 """The relation of axes: parser, solver, transposition, by property."""
 
+# ruff: noqa: E501  (tables: one case a line)
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -48,7 +50,9 @@ def test_contractions_are_einsum(left, right, extents, data):
     np.testing.assert_allclose(reference.contract(solved, [x, y], np.dtype(np.float64)), expected)
 
 
-@given(st.integers(1, 12), st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.integers(0, 3), st.integers(0, 3))
+@given(
+    st.integers(1, 12), st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.integers(0, 3), st.integers(0, 3)
+)
 def test_a_window_counts_like_a_loop(size, kernel, stride, dilation, lo, hi):
     """floor((D + lo + hi - span - 1) / stride) + 1, with remainders; too small is an error."""
     relation = parse("(h*s+k*d~pad), k -> h")
@@ -62,7 +66,9 @@ def test_a_window_counts_like_a_loop(size, kernel, stride, dilation, lo, hi):
         assert relation.solve([(size,), (kernel,)], attrs).results == ((len(starts),),)
 
 
-@given(st.integers(1, 9), st.integers(1, 3), st.integers(1, 3), st.integers(0, 2), st.integers(0, 2), st.integers(0, 99))
+@given(
+    st.integers(1, 9), st.integers(1, 3), st.integers(1, 3), st.integers(0, 2), st.integers(0, 2), st.integers(0, 99)
+)
 def test_a_transpose_is_the_adjoint(size, kernel, stride, lo, hi, seed):
     """<conv(x, w), g> = <x, conv_dx(g, w)> = <w, conv_dw(x, g)>: the transposed relations compute the adjoint."""
     if size + lo + hi < kernel:

@@ -94,6 +94,10 @@ def test_promotion_is_associative_and_commutative_within_a_kind(seed):
 
 @pytest.mark.parametrize("dtype", [sh.float16, sh.bfloat16, sh.float64, sh.int4], ids=str)
 def test_defaults_and_data(dtype):
-    assert sh.asarray([1.0]).dtype == sh.float32 and sh.asarray([1]).dtype == sh.int64 and sh.asarray([True]).dtype == sh.bool
+    assert (
+        sh.asarray([1.0]).dtype == sh.float32
+        and sh.asarray([1]).dtype == sh.int64
+        and sh.asarray([True]).dtype == sh.bool
+    )
     assert sh.asarray(np.float64([1])).dtype == sh.float64
     assert sh.asarray([1, 2], dtype=dtype).dtype == dtype

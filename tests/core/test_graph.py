@@ -1,5 +1,7 @@
 """The graph IR: text and back over random graphs, control flow and constants; the verifier's refusals."""
 
+# ruff: noqa: E501, B023  (tables: one case a line)
+
 from dataclasses import replace
 
 import numpy as np
@@ -77,7 +79,13 @@ def test_strings_in_attributes(value):
     x = Var((2,), sh.float32)
     body = Graph((x,), ("x",), (), (), (x,))
     y = Var((2,), sh.float32)
-    node = Node(get("call"), (x,), {"name": value, "body": body, "config": (("k", value), ("n", None), ("f", float("inf")))}, (y,), "p")
+    node = Node(
+        get("call"),
+        (x,),
+        {"name": value, "body": body, "config": (("k", value), ("n", None), ("f", float("inf")))},
+        (y,),
+        "p",
+    )
     g = Graph((x,), ("x",), (), (node,), (y,))
     again = parse(to_text(g))
     assert again.nodes[0].attrs["name"] == value and to_text(again) == to_text(g)
@@ -98,13 +106,25 @@ def test_a_good_graph_verifies():
     [
         (Graph((X, X), ("a", "b"), (), (), (X,)), "input: a value is defined twice"),
         (Graph((X,), ("a", "b"), (), (), (X,)), "1 inputs but 2 names"),
-        (Graph((X,), ("x",), (), (replace(ADD, operands=(X, Z)),), (Y,)), r"add @ here/add#0: an operand is used before it is defined"),
+        (
+            Graph((X,), ("x",), (), (replace(ADD, operands=(X, Z)),), (Y,)),
+            r"add @ here/add#0: an operand is used before it is defined",
+        ),
         (Graph((X,), ("x",), (), (ADD, ADD), (Y,)), r"add @ here/add#0: a value is defined twice"),
         (Graph((X,), ("x",), (), (ADD,), (Z,)), "an output is not defined"),
-        (Graph((X,), ("x",), ((Z, np.zeros(3, np.float32)),), (), (X,)), r"a constant is f32\[2\], its data float32\[3\]"),
-        (Graph((X,), ("x",), (), (replace(ADD, results=(Var((3,), sh.float32),)),), (X,)), r"results are f32\[3\], its record says f32\[2\]"),
+        (
+            Graph((X,), ("x",), ((Z, np.zeros(3, np.float32)),), (), (X,)),
+            r"a constant is f32\[2\], its data float32\[3\]",
+        ),
+        (
+            Graph((X,), ("x",), (), (replace(ADD, results=(Var((3,), sh.float32),)),), (X,)),
+            r"results are f32\[3\], its record says f32\[2\]",
+        ),
         (Graph((X,), ("x",), (), (replace(ADD, attrs={"axis": 1}),), (X,)), r"add: no attribute 'axis'"),
-        (Graph((X,), ("x",), (), (replace(ADD, op=get("bitwise_and")),), (X,)), r"bitwise_and: operand x1 is float32, expected one of"),
+        (
+            Graph((X,), ("x",), (), (replace(ADD, op=get("bitwise_and")),), (X,)),
+            r"bitwise_and: operand x1 is float32, expected one of",
+        ),
     ],
 )
 def test_what_does_not_verify(graph, message):
@@ -117,7 +137,10 @@ def test_what_does_not_verify(graph, message):
     [
         ("graph(%0 x: f32[2]) {\n  return %1\n}", r"line 2: expected a defined value instead of %1"),
         ("graph(%0 x: f99[2]) {\n  return %0\n}", r"line 1: expected a dtype"),
-        ("graph(%0 x: f32[2]) {\n  %0: f32[2] = add(%0, %0)  @ p\n  return %0\n}", r"line 2: expected a fresh value instead of %0"),
+        (
+            "graph(%0 x: f32[2]) {\n  %0: f32[2] = add(%0, %0)  @ p\n  return %0\n}",
+            r"line 2: expected a fresh value instead of %0",
+        ),
         ("graph(%0 x: f32[2]) {\n  %1: f32[2] = const 0x00\n  return %1\n}", r"line 2: expected data for f32\[2\]"),
         ("graph() {\n  return \n} more", "expected the end"),
         ("nonsense", "line 1"),

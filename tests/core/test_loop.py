@@ -1,5 +1,7 @@
 """Loop-IR expressions: meaning, dtype, rewriting; nests in every order."""
 
+# ruff: noqa: E501  (tables: one case a line)
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -46,7 +48,10 @@ def test_clip_of_nan_is_the_lower_bound():
     assert loop.evaluate(loop.clip(X, 2, 6), {"x": np.float32(np.nan)}) == 2
 
 
-@pytest.mark.parametrize("value, even, trunc", [(2.5, 2, 2), (3.5, 4, 3), (-2.5, -2, -2), (-0.7, -1, 0), (300.0, 127, 127), (-300.0, -128, -128)])
+@pytest.mark.parametrize(
+    "value, even, trunc",
+    [(2.5, 2, 2), (3.5, 4, 3), (-2.5, -2, -2), (-0.7, -1, 0), (300.0, 127, 127), (-300.0, -128, -128)],
+)
 def test_casts(value, even, trunc):
     env = {"x": np.float32(value)}
     assert int(loop.evaluate(loop.Cast(X, dtypes.int8, "even", True), env)) == even
@@ -87,7 +92,9 @@ def test_substitute_and_transform():
     assert str(loop.clip(X * 2, 0, 6)) == "min(max((x * 2.0), 0.0), 6.0)"
 
 
-@pytest.mark.parametrize("op", sorted(loop.UNARY - {"bitcast_u32", "bitcast_f32", "bitcast_u64", "bitcast_f64", "invert", "not"}))
+@pytest.mark.parametrize(
+    "op", sorted(loop.UNARY - {"bitcast_u32", "bitcast_f32", "bitcast_u64", "bitcast_f64", "invert", "not"})
+)
 def test_every_unary_operation_has_a_meaning(op):
     found = loop.evaluate(loop.Un(op, X), {"x": np.float32([0.3, 0.9])})
     assert found.shape == (2,) and found.dtype == loop.Un(op, X).dtype
@@ -102,7 +109,13 @@ def reduce_nest(n, m, order, combiner="add", init=0.0):
     return Nest((Loop("i", n),), (Loop("j", m),), (acc,), (Out("y", (i,), Name("s", f32)),), order, "t")
 
 
-@given(st.integers(1, 3), st.integers(1, 70), st.sampled_from(nest.ORDERS), st.sampled_from([("add", 0.0), ("max", -np.inf), ("min", np.inf)]), st.integers(0, 9))
+@given(
+    st.integers(1, 3),
+    st.integers(1, 70),
+    st.sampled_from(nest.ORDERS),
+    st.sampled_from([("add", 0.0), ("max", -np.inf), ("min", np.inf)]),
+    st.integers(0, 9),
+)
 def test_every_order_folds_everything_once(n, m, order, combiner, seed):
     x = np.random.default_rng(seed).integers(-8, 9, (n, m)).astype(np.float32)
     arrays = {"x": x, "y": np.zeros(n, np.float32)}

@@ -1,5 +1,7 @@
 """Trees, tensors and records: structure in and out, value semantics, totality."""
 
+# ruff: noqa: E501, B007  (tables: one case a line)
+
 from collections import namedtuple
 from dataclasses import fields, replace
 
@@ -19,7 +21,10 @@ leaves = st.floats(allow_nan=False)
 nested = st.recursive(
     st.one_of(leaves, st.integers(), st.none(), st.text(max_size=3)),
     lambda inner: st.one_of(
-        st.lists(inner, max_size=3), st.tuples(inner, inner), st.dictionaries(st.text(max_size=2), inner, max_size=3), st.builds(Point, inner, inner)
+        st.lists(inner, max_size=3),
+        st.tuples(inner, inner),
+        st.dictionaries(st.text(max_size=2), inner, max_size=3),
+        st.builds(Point, inner, inner),
     ),
     max_leaves=12,
 )
@@ -71,7 +76,9 @@ def test_tensors_have_value_semantics():
     assert t.tolist() == [0, 0]
 
 
-index = st.one_of(st.integers(-4, 3), st.slices(4), st.none(), st.just(Ellipsis), st.lists(st.integers(-4, 3), min_size=1, max_size=3))
+index = st.one_of(
+    st.integers(-4, 3), st.slices(4), st.none(), st.just(Ellipsis), st.lists(st.integers(-4, 3), min_size=1, max_size=3)
+)
 
 
 @given(st.lists(index, min_size=1, max_size=3))
@@ -93,7 +100,13 @@ def test_indexing_is_numpys(items):
 @pytest.mark.parametrize("op", ["+", "-", "*", "/", "//", "%", "**", "<", "<=", "==", "!=", ">", ">="])
 def test_operators_on_both_sides(op):
     a, b = np.float32([1, 2, 5]), np.float32([2, 2, 2])
-    for left, right in ((sh.asarray(a), sh.asarray(b)), (sh.asarray(a), b), (a, sh.asarray(b)), (sh.asarray(a), 2.0), (2.0, sh.asarray(b))):
+    for left, right in (
+        (sh.asarray(a), sh.asarray(b)),
+        (sh.asarray(a), b),
+        (a, sh.asarray(b)),
+        (sh.asarray(a), 2.0),
+        (2.0, sh.asarray(b)),
+    ):
         found = eval(f"left {op} right")
         assert isinstance(found, sh.Tensor)
         np.testing.assert_allclose(found, eval(f"np.asarray(left) {op} np.asarray(right)"))
@@ -110,7 +123,11 @@ def test_the_other_direction():
     x = sh.asarray([1.5])
     assert float(x[0]) == 1.5 and int(sh.asarray(3)) == 3 and bool(sh.asarray(True)) and [10, 20][sh.asarray(1)] == 20
     assert np.from_dlpack(x).tolist() == [1.5] and x.device == "cpu" and len(sh.zeros((3, 2))) == 3
-    for bad, message in ((lambda: float(sh.ones(2)), "without dims"), (lambda: len(sh.asarray(1.0)), "no length"), (lambda: [1][sh.asarray(0.0)], "integer tensor")):
+    for bad, message in (
+        (lambda: float(sh.ones(2)), "without dims"),
+        (lambda: len(sh.asarray(1.0)), "no length"),
+        (lambda: [1][sh.asarray(0.0)], "integer tensor"),
+    ):
         with pytest.raises(TypeError, match=message):
             bad()
     with pytest.raises(ShapeError, match=r"item\(\).*f32\[2\]"):

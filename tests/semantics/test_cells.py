@@ -110,7 +110,15 @@ def test_rule_01_containers_read_values():
     m.l, m.t, m.d = [c(), c()], (c(), 3), {"a": c()}
     for value in (m.l[0], m.t[0], m.d["a"], *m.l, next(iter(m.d.values())), next(iter(m.t)), m.d.get("a")):
         assert isinstance(value, sh.Tensor)
-    for value in (*(m.l + m.l), *reversed(m.l), *m.l.copy(), *dict(m.d).values(), *{**m.d}.values(), *m.t[:1], *list(m.l)):
+    for value in (
+        *(m.l + m.l),
+        *reversed(m.l),
+        *m.l.copy(),
+        *dict(m.d).values(),
+        *{**m.d}.values(),
+        *m.t[:1],
+        *list(m.l),
+    ):
         assert isinstance(value, sh.Tensor)
     assert list(m.cells()) == ["l.0", "l.1", "t.0", "d.a"]
     m.l[0] = m.l[0] * 3
@@ -122,7 +130,9 @@ def test_rule_01_containers_read_values():
     assert len(m.cells()) == 6
 
 
-@pytest.mark.parametrize("make", [lambda c: {c}, lambda c: deque([c]), lambda c: SimpleNamespace(w=c), lambda c: frozenset([c])])
+@pytest.mark.parametrize(
+    "make", [lambda c: {c}, lambda c: deque([c]), lambda c: SimpleNamespace(w=c), lambda c: frozenset([c])]
+)
 @pytest.mark.parametrize("what", [lambda: nn.Param(np.ones(2, np.float32)), Dense])
 def test_rule_01_a_cell_elsewhere_is_an_error_at_assignment(make, what):
     with pytest.raises(sh.StateError, match="list, tuple or dict"):

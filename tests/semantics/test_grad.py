@@ -78,7 +78,9 @@ def test_rule_06_maml(runner):
     for i, j in np.ndindex(3, 3):
         d = np.zeros((3, 3))
         d[i, j] = 1e-5
-        np.testing.assert_allclose(g["weight"].numpy()[i, j], (plain(w + d, b) - plain(w - d, b)) / 2e-5, rtol=2e-3, atol=1e-5)
+        np.testing.assert_allclose(
+            g["weight"].numpy()[i, j], (plain(w + d, b) - plain(w - d, b)) / 2e-5, rtol=2e-3, atol=1e-5
+        )
 
 
 def test_rule_06_hessian_vector_product(runner):
@@ -92,7 +94,11 @@ def test_rule_06_hessian_vector_product(runner):
     def f(net, d):
         return sh.jvp(sh.grad(loss), (net,), (d,))[1]
 
-    hv = runner(f)(net, d) if runner is not sh.jit else runner(lambda net, d, v: sh.jvp(sh.grad(lambda n: sh.tanh(n(v)).sum()), (net,), (d,))[1])(net, d, X)
+    hv = (
+        runner(f)(net, d)
+        if runner is not sh.jit
+        else runner(lambda net, d, v: sh.jvp(sh.grad(lambda n: sh.tanh(n(v)).sum()), (net,), (d,))[1])(net, d, X)
+    )
     w = net.weight.numpy().astype(np.float64)
 
     def gradient(t):
@@ -127,7 +133,9 @@ NEST = {
     "grad": lambda f, net, v: sh.grad(lambda w: f(net, w).sum())(v),
     "vjp": lambda f, net, v: sh.vjp(lambda w: f(net, w), v)[0],
     "jvp": lambda f, net, v: sh.jvp(lambda w: f(net, w), (v,), (v,))[1],
-    "while": lambda f, net, v: sh.while_loop(lambda s: s[0] < 1, lambda s: (s[0] + 1, f(net, s[1])), (sh.asarray(np.int32(0)), v))[1],
+    "while": lambda f, net, v: sh.while_loop(
+        lambda s: s[0] < 1, lambda s: (s[0] + 1, f(net, s[1])), (sh.asarray(np.int32(0)), v)
+    )[1],
 }
 
 
@@ -206,7 +214,7 @@ def test_rule_07_a_pullback_may_be_called_again(runner):
 def test_rule_07_a_pullback_after_its_cells_have_changed():
     """The residuals are the values of the forward pass, whatever is written afterwards."""
     net = Dense()
-    y, back = sh.vjp(lambda net, v: sh.tanh(net(v)).sum(), net, x())
+    _, back = sh.vjp(lambda net, v: sh.tanh(net(v)).sum(), net, x())
     before = {k: v.numpy() for k, v in back(1.0)[0].items()}
     net.weight = net.weight * 0
     after = back(1.0)[0]
@@ -216,8 +224,12 @@ def test_rule_07_a_pullback_after_its_cells_have_changed():
 def test_rule_07_custom_vjp(runner):
     f = sh.custom_vjp(lambda v: v * v, lambda args, outs, cts: cts * 10.0)
     assert runner(lambda v: sh.grad(lambda v: f(v).sum())(v))(sh.asarray([1.0, 2.0])).tolist() == [10, 10]
-    g = sh.custom_vjp(lambda a, b: (a * b, a + b), lambda args, outs, cts: (cts[0] * args[1] + cts[1], cts[0] * args[0] + cts[1]))
-    ga, gb = runner(lambda a, b: sh.grad(lambda a, b: sum(o.sum() for o in g(a, b)), argnums=(0, 1))(a, b))(sh.asarray([2.0]), sh.asarray([5.0]))
+    g = sh.custom_vjp(
+        lambda a, b: (a * b, a + b), lambda args, outs, cts: (cts[0] * args[1] + cts[1], cts[0] * args[0] + cts[1])
+    )
+    ga, gb = runner(lambda a, b: sh.grad(lambda a, b: sum(o.sum() for o in g(a, b)), argnums=(0, 1))(a, b))(
+        sh.asarray([2.0]), sh.asarray([5.0])
+    )
     assert ga.tolist() == [6] and gb.tolist() == [3]
 
 

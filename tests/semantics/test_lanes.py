@@ -5,7 +5,7 @@ import pytest
 
 import shohin as sh
 from shohin import nn, optim
-from tests.semantics.models import Counter, Dense, Dropout, Hidden, Net, Norm, X, loss_fn, same, state_of
+from tests.semantics.models import Counter, Dense, Dropout, Hidden, Norm, X, loss_fn
 
 
 def test_rule_08_tensors_by_axis_0_modules_unbatched(runner):
@@ -114,7 +114,9 @@ def test_rule_08_per_example_gradients(runner):
 
     g = runner(f)(net, X)
     for k in range(len(X)):
-        np.testing.assert_allclose(g["weight"][k], sh.grad(loss_fn)(net, sh.asarray(X[k]))["weight"], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            g["weight"][k], sh.grad(loss_fn)(net, sh.asarray(X[k]))["weight"], rtol=1e-4, atol=1e-6
+        )
 
 
 def test_rule_08_written_buffers_of_an_ensemble_under_batch_norm(runner):
@@ -198,7 +200,9 @@ def test_rule_09_modules_in_xs_are_sliced(runner):
         rows.append(v)
     np.testing.assert_allclose(y, v, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(layers.last, np.stack(rows), rtol=1e-4, atol=1e-6)
-    g = runner(lambda layers, v: sh.grad(lambda m, v: sh.scan(lambda v, m: (m(v), None), v, m)[0].sum())(layers, v))(layers, X[0])
+    g = runner(lambda layers, v: sh.grad(lambda m, v: sh.scan(lambda v, m: (m(v), None), v, m)[0].sum())(layers, v))(
+        layers, X[0]
+    )
     assert g["weight"].shape == (4, 3, 3) and float(abs(g["weight"]).min(axis=(1, 2)).min()) > 0
 
 
@@ -243,7 +247,13 @@ def test_rule_10_seed_outside_only(runner):
 
 def test_rule_10_the_same_numbers_eager_and_compiled():
     def draw():
-        return sh.random.uniform((2, 3)), sh.random.normal(5), sh.random.randint(0, 10, 4), sh.random.bernoulli(0.5, 6), sh.random.permutation(7)
+        return (
+            sh.random.uniform((2, 3)),
+            sh.random.normal(5),
+            sh.random.randint(0, 10, 4),
+            sh.random.bernoulli(0.5, 6),
+            sh.random.permutation(7),
+        )
 
     sh.seed(11)
     a = draw()
@@ -309,8 +319,12 @@ def test_batch_norm_under_vmap_checkpoint_and_scan(runner):
     ways = {
         "checkpoint": lambda net, v: [sh.checkpoint(lambda n, u: n(u))(net, v[k]) for k in range(4)],
         "scan": lambda net, v: sh.scan(lambda c, u: (c, net(u)), sh.asarray(0.0), v),
-        "scan of checkpoint": lambda net, v: sh.scan(lambda c, u: (c, sh.checkpoint(lambda n, u: n(u))(net, u)), sh.asarray(0.0), v),
-        "grad of scan": lambda net, v: sh.grad(lambda net: sh.scan(lambda c, u: (c + net(u).sum(), None), sh.asarray(0.0), v)[0])(net),
+        "scan of checkpoint": lambda net, v: sh.scan(
+            lambda c, u: (c, sh.checkpoint(lambda n, u: n(u))(net, u)), sh.asarray(0.0), v
+        ),
+        "grad of scan": lambda net, v: sh.grad(
+            lambda net: sh.scan(lambda c, u: (c + net(u).sum(), None), sh.asarray(0.0), v)[0]
+        )(net),
     }
     expected = np.zeros(3)
     for k in range(4):

@@ -8,7 +8,8 @@ import pytest
 
 import shohin as sh
 from shohin import nn, optim
-from tests.semantics.models import Counter, Dense, Net, Norm, X, loss_fn, state_of
+from shohin.train.checkpoint import Position, load_run, save_run
+from tests.semantics.models import Counter, Dense, Net, Norm, Tied, X, loss_fn, state_of
 
 
 def train_step(net, opt, x):
@@ -338,19 +339,22 @@ def test_an_optimizer_made_before_and_after_freezing(runner):
     assert not np.array_equal(was["norm.mean"], now["norm.mean"])
 
 
-def test_tied_weights_through_a_checkpoint_file(tmp_path):
-    from tests.semantics.models import Tied
-
-    net, other = Tied(), Tied()
-    net.emb.weight = net.emb.weight * 3
-    try:
-        save, load = sh.train.checkpoint.save_cells, sh.train.checkpoint.load_cells
-    except (AttributeError, ImportError):
-        pytest.skip("no checkpoint of cells yet")
-    save(net, tmp_path / "a.safetensors")
-    load(other, tmp_path / "a.safetensors")
+def test_tied_weights_through_grad_optimizer_and_checkpoint(tmp_path, runner):
+    """One gradient, one state, one entry in the file; the tie is there again after loading."""
+    net = Tied()
+    opt = optim.adam(1e-2).init(net)
+    runner(train_step)(net, opt, X)
+    save_run(tmp_path / "run.safetensors", net, opt, Position(epoch=1, step=1, key=(0, 0), digest="d"))
+    other = Tied()
+    own = optim.adam(1e-2).init(other)
+    load_run(tmp_path / "run.safetensors", other, own)
+    assert list(state_of(net)) == ["emb.weight", "emb.bias", "head.bias"] and int(own.count) == 1
     np.testing.assert_array_equal(other.head.weight, net.emb.weight)
-    assert list(other.cells()) == list(net.cells())
+    for _ in range(2):
+        runner(train_step)(net, opt, X)
+        runner(train_step)(other, own, X)
+    for path, value in state_of(net).items():
+        np.testing.assert_array_equal(state_of(other)[path], value)
 
 
 def test_the_norm_of_a_shared_program():
