@@ -13,8 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from shohin.cli import demo as demo_job
-from shohin.cli import machine
+from shohin.cli import demo_job, machine
 from shohin.core.errors import BudgetError, ShohinError
 from shohin.deploy.budget import Budget
 

@@ -109,7 +109,7 @@ class Walk:
     def sole(self, var: Var) -> Node | None:
         """The one node that reads ``var`` once, if it belongs to a quantized place."""
         users = self.users.get(var, [])
-        if len(users) != 1 or var in self.outputs :
+        if len(users) != 1 or var in self.outputs or users[0].operands.count(var) != 1:
             return None
         return None if self.stays_float(module_of(users[0].place)) else users[0]
 

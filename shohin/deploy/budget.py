@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from shohin.core.errors import BudgetError
+from shohin.core.errors import AttrError
 
 _UNITS = {"": 1, "b": 1, "kb": 1_000, "mb": 1_000_000, "kib": 1_024, "mib": 1_048_576}
 
@@ -22,11 +22,11 @@ def bytes_of(value: Any, what: str = "size") -> int:
     else:
         found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(value))
         if not found or found[2].lower() not in _UNITS:
-            raise BudgetError(f"{what}: {value!r} is no size; write bytes, or a number with kB, MB, KiB or MiB, as 128kB")
+            raise AttrError(f"{what}: {value!r} is no size; write bytes, or a number with kB, MB, KiB or MiB, as 128kB")
         number, unit = float(found[1]), found[2].lower()
     size = number * _UNITS[unit]
     if not size > 0:
-        raise BudgetError(f"{what}: {value!r} must be positive")
+        raise AttrError(f"{what}: {value!r} must be positive")
     return int(size)
 
 

@@ -28,6 +28,7 @@ from shohin.deploy.budget import Budget
 from shohin.deploy.export import export
 from shohin.deploy.measure import Number, compare, measure
 from shohin.nn.models import NETWORKS
+from shohin.targets import get_target
 from shohin.targets.host import CPU
 from shohin.targets.toolchain import atomic
 from shohin.train import Task, evaluate, fit
@@ -58,9 +59,9 @@ class Config:
 def tasks(config: Config) -> tuple[dict[str, Task], Dataset]:
     """One task a network, with 5,000 training images held out for choosing; and the held-out images."""
     train, test = fashion_mnist()
-    rest, valid = train.split(len(train) - 5000, key=config.seed)
+    rest, valid = train.split(len(train) - len(train) // 12, key=config.seed)
     if config.quick:
-        rest, test, valid = rest.take(6000), test.take(1000), valid.take(1000)
+        rest, test, valid = _first(rest, 6000), _first(test, 1000), _first(valid, 1000)
     found = {}
     for k, (name, build) in enumerate(NETWORKS.items()):
         sh.seed(config.seed + k)
@@ -68,10 +69,15 @@ def tasks(config: Config) -> tuple[dict[str, Task], Dataset]:
     return found, valid
 
 
+def _first(data: Dataset, count: int) -> Dataset:
+    return data.take(min(count, len(data)))
+
+
 def run(config: Config, console: Console) -> dict[str, Any]:
     """The whole job; returns what ``result.json`` holds. Raises ``BudgetError`` when no candidate fits."""
     started = time.perf_counter()
     folder = config.folder
+    get_target(config.device)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".writable").write_text("")
@@ -90,11 +96,11 @@ def run(config: Config, console: Console) -> dict[str, Any]:
             test=valid, run=folder / f"{name}-float", seed=config.seed, fresh=config.fresh)  # fmt: skip
         candidates.append(_candidate(config, console, name, "float32", net, task, valid))
         plan = Plan([("*", Quantize(w=8, a=8))])
-        calibration = task.train.take(256)
+        calibration = _first(task.train, 256)
         small = plan.apply(net, calibration=calibration)
         candidates.append(_candidate(config, console, name, "int8", small, task, valid))
         trained = plan.apply(net, calibration=calibration)
-        data, epochs = (task.train.take(20 * 64), 1) if config.quick else (task.train, 2)
+        data, epochs = (_first(task.train, 20 * 64), 1) if config.quick else (task.train, 2)
         steps = len(data) // 64 * epochs
         opt = optim.adamw(1e-4, weight_decay=0.0).init(trained)
         console.print(f"{name}: quantization-aware training, {steps} steps")
@@ -127,7 +133,7 @@ def _candidate(config: Config, console: Console, network: str, precision: str, n
     art = export(net, task.test.x[:1], device=config.device, to=home / config.device)
     metric = nn.accuracy
     found = measure(art, task.test, metric=metric, board=config.board_images)
-    checked = compare(net, art, task.test.take(min(len(task.test), 1000)), board=config.board_images) if integer else None
+    checked = compare(net, art, _first(task.test, 1000), board=config.board_images) if integer else None
     assert found.accuracy is not None
     ram = found.ram_bytes or Number(art.arena_bytes + art.sections.data + art.sections.bss, "measured")
     over = config.budget.excess(flash=found.flash_bytes.value, ram=ram.value)
