@@ -3,7 +3,7 @@
 ``python -m tests.mutants`` prints which check caught what and ends with an error if any fault survives.
 """
 
-# ruff: noqa: E501  (tables: one case a line)
+
 
 from __future__ import annotations
 

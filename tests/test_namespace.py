@@ -1,6 +1,6 @@
 """The public names: every one in the table of ``shohin/__init__.py`` is there, and none is missing from the list."""
 
-# ruff: noqa: E501  (tables: one case a line)
+
 
 import importlib
 

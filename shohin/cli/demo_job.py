@@ -166,8 +166,8 @@ def show(result: dict[str, Any], console: Console) -> None:
     for column in table.columns:
         column.no_wrap, column.justify = True, "left" if column.header in ("network", "precision", "fits") else "right"
     for c in result["candidates"]:
-        kilo = lambda key, c=c: f"{c[key]['value'] / 1000:.1f}"  # noqa: E731
-        count = lambda key, c=c: "-" if c[key] is None else f"{c[key]['value']:,}"  # noqa: E731
+        kilo = lambda key, c=c: f"{c[key]['value'] / 1000:.1f}"
+        count = lambda key, c=c: "-" if c[key] is None else f"{c[key]['value']:,}"
         ms = c["latency_ms"]
         table.add_row(
             c["network"], c["precision"], f"{100 * c['test_accuracy']['value']:.2f} %", kilo("flash_bytes"), kilo("arena_bytes"), kilo("ram_bytes"),

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-
 from shohin.core import dtypes, loop
 from shohin.core.axes import Dim, Solved
 from shohin.core.dtypes import DType
@@ -40,7 +39,7 @@ def pointwise(node: Node, coords: Sequence[Expr], at: At) -> Expr:
     """The expression at ``coords``; 16-bit floats compute in float32 and round once."""
     op, result = node.op, node.results[0]
     if callable(op.nest):
-        load = lambda k, index, pred=None, pad=None: at(k, tuple(index), pred, pad)  # noqa: E731
+        load = lambda k, index, pred=None, pad=None: at(k, tuple(index), pred, pad)
         return op.nest(tuple(coords), load, [v.aval for v in node.operands], result.aval, node.attrs)
     if op.kind == "elementwise":
         values = [_widened(op, at(k, tuple(coords), None, None)) for k in range(len(node.operands))]

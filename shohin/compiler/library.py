@@ -50,7 +50,7 @@ def emit_variants(variants: Sequence[Variant], name: str, *, align: int = 16) ->
     """The C text of programs that do the same; the first whose condition holds is compiled. Constants stand once."""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise IRError(f"{name!r} is not a C identifier; choose another name for the library")
-    constants: dict[tuple[Any, ...], str] = {}
+    constants: dict[tuple[Any, ...], tuple[str, str]] = {}
     parts: list[str] = []
     arena = 0
     for v in variants:
@@ -62,7 +62,7 @@ def emit_variants(variants: Sequence[Variant], name: str, *, align: int = 16) ->
     if len(parts) > 1:
         parts.append("#endif\n")
     head = f"#define {name}_ARENA_BYTES {max(arena, 1)}\n"
-    return "\n".join([ctext.HEADER, ALIGN, head, *constants.values(), *parts])
+    return "\n".join([ctext.HEADER, ALIGN, head, *(text for _, text in constants.values()), *parts])
 
 
 ALIGN = """\
@@ -74,8 +74,8 @@ ALIGN = """\
 """
 
 
-def _emit(v: Variant, name: str, align: int, constants: dict[tuple[Any, ...], str]) -> tuple[str, int]:
-    """Functions of one variant, and the bytes of its arena; adds to the constants."""
+def _emit(v: Variant, name: str, align: int, constants: dict[tuple[Any, ...], tuple[str, str]]) -> tuple[str, int]:
+    """Functions of one variant, and the bytes of its arena; adds to the constants (name and text by dtype, shape, bytes)."""
     program = replace(v.program, buffers=tuple(replace(b, alias=None) for b in v.program.buffers))
     buffers = {b.name: b for b in program.buffers}
     options = Options(vectors=v.machine.vector_bytes >= 16, most=1, sums={64: 8}.get(v.machine.vector_bytes, 4))
@@ -97,8 +97,12 @@ def _emit(v: Variant, name: str, align: int, constants: dict[tuple[Any, ...], st
         if b.role == "const" and b.name in used:
             data = np.ascontiguousarray(program.data[b.name])
             key = (data.dtype.str, data.shape, data.tobytes())
-            where[b.name] = f"{name}_c{list(constants).index(key) if key in constants else len(constants)}"
-            constants.setdefault(key, _constant(where[b.name], b, data))
+            if key not in constants:
+                taken = {c for c, _ in constants.values()}
+                plain = f"{name}_{re.sub(r'[^A-Za-z0-9_]', '_', b.name)}"
+                c = next(c for k in range(len(taken) + 1) if (c := f"{plain}_v{k}" if k else plain) not in taken)
+                constants[key] = (c, _constant(c, b, data))
+            where[b.name] = constants[key][0]
     texts = [f.text.replace(PLACEHOLDER, names[text]) for text, f in functions.items()]
     return "\n".join([ctext.render(needs), *texts, _run(program, name, steps, memory, names, where)]), memory.arena_bytes
 

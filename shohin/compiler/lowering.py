@@ -238,8 +238,8 @@ class Lowering:
         if node.op.kind not in ("contraction", "window", "call"):
             return None
         packed = any(map(self._packed, node.operands))
-        role = lambda v: "packed" if self._packed(v) else "const" if v in self.consts else "temp"  # noqa: E731
-        buffer = lambda v: Buffer("", v.shape, v.dtype, role(v))  # noqa: E731
+        role = lambda v: "packed" if self._packed(v) else "const" if v in self.consts else "temp"
+        buffer = lambda v: Buffer("", v.shape, v.dtype, role(v))
         call = KernelCall("", ("",) * len(node.operands), ("",), node.attrs, (), node.place)
         site = Site(call=call, operands=tuple(map(buffer, node.operands)), results=tuple(map(buffer, node.results)), machine=self.machine)
         found = claim(node.op.name, site)

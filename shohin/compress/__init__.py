@@ -1,5 +1,7 @@
 """Compression: plans of methods; quantization whose every bit is defined (``docs/quantization.md``)."""
 
+from shohin.compress.integer import integers
+from shohin.compress.lowering import Lowered, lower
 from shohin.compress.method import Method
 from shohin.compress.palettize import Palettize
 from shohin.compress.plan import Plan
@@ -7,4 +9,4 @@ from shohin.compress.prune import PruneChannels
 from shohin.compress.quantize import Quantize
 from shohin.compress.quantized import Quantized
 
-__all__ = ["Method", "Palettize", "Plan", "PruneChannels", "Quantize", "Quantized"]
+__all__ = ["Lowered", "Method", "Palettize", "Plan", "PruneChannels", "Quantize", "Quantized", "integers", "lower"]

@@ -173,7 +173,7 @@ class Fake:
         n = y.size // y.shape[-1]
         if norm.cells is not None:
             m = self.owner(norm)[1]
-            unbiased = var * (1.0)
+            unbiased = var * (n / max(n - 1, 1))
             for cell, new in zip(norm.cells, (mean, unbiased), strict=True):
                 cell.write(cell.read() * (1 - m) + stop_gradient(new) * m)
         k = quant.bound_gain(gamma / math.sqrt(var + eps))

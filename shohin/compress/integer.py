@@ -34,7 +34,9 @@ def stored(net: Quantized) -> dict[str, dict[str, Array]]:
 
 
 class Reference:
-    def __init__(self, program: Program, grids: Mapping[str, Grid], constants: Mapping[str, Mapping[str, Array]]) -> None:
+    def __init__(
+        self, program: Program, grids: Mapping[str, Grid], constants: Mapping[str, Mapping[str, Array]]
+    ) -> None:
         self.program, self.grids, self.constants = program, grids, constants
 
     def run(self, inputs: Sequence[Array]) -> dict[str, Array]:
@@ -42,7 +44,7 @@ class Reference:
         found: dict[str, Array] = {}
         for step in self.program.steps:
             if isinstance(step, Float):
-                raise QuantizationError(f"{step.place} stays float32: the integer reference computes with integers only")
+                raise QuantizationError(f"{step.place} stays float32; the integer reference has integers only")
             found[step.place] = self.now[step.output] = self.step(step)
         return found
 

@@ -53,8 +53,8 @@ def _visit(graph: Graph, inputs: Sequence[Range | None], known: Mapping[Var, Arr
                 info = np.iinfo(v.dtype)
                 if not (info.min <= found[v][0] and found[v][1] <= info.max):
                     raise QuantizationError(
-                        f"{place}: {node.op.name} may give {found[v][0]} to {found[v][1]}, which {v.dtype.name} does not "
-                        "hold; split the layer or narrow its input"
+                        f"{place}: {node.op.name} may give {found[v][0]} to {found[v][1]}, which {v.dtype.name} does "
+                        "not hold; split the layer or narrow its input"
                     )
 
 
@@ -73,7 +73,11 @@ def _hull(*values: int) -> Range:
 
 def _sum(node: Node, x: Sequence[Range], data: Mapping[Var, Array]) -> Range:
     """Of n terms, fewer at the edges: zero is always among the partial sums."""
-    n = prod(node.attrs["kernel"]) if "kernel" in node.attrs else prod(node.operands[0].shape) // max(prod(node.results[0].shape), 1)
+    n = (
+        prod(node.attrs["kernel"])
+        if "kernel" in node.attrs
+        else prod(node.operands[0].shape) // max(prod(node.results[0].shape), 1)
+    )
     return min(n * x[0][0], 0), max(n * x[0][1], 0)
 
 
@@ -102,7 +106,6 @@ RULES: dict[str, Callable[..., Range]] = {
     "pad": lambda node, x, data: _hull(*x[0], int(node.attrs["value"])),
     "argmax": lambda node, x, data: (0, node.operands[0].shape[node.attrs["axis"]] - 1),
     "argmin": lambda node, x, data: (0, node.operands[0].shape[node.attrs["axis"]] - 1),
-    "sum": _sum, "window_sum2d": _sum, "qconv2d": _product_sum, "qmatmul": _product_sum, "requant": _requant, "lookup": _lookup,
+    "sum": _sum, "window_sum2d": _sum, "qconv2d": _product_sum, "qmatmul": _product_sum, "requant": _requant,
+    "lookup": _lookup,
 }  # fmt: skip
-
-

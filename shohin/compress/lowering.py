@@ -59,13 +59,18 @@ def lower(net: Quantized, *avals: Aval, every: bool = False) -> Lowered:
     program, _ = net.program(*(Aval(a.shape, np.dtype(np.float32)) for a in avals))
     left = [s.place for s in program.steps if isinstance(s, Float)]
     if left:
-        raise QuantizationError(f"an integer program has integers only, but {', '.join(left)} stay float32; quantize these places")
+        places = ", ".join(left)
+        raise QuantizationError(
+            f"an integer program has integers only, but {places} stay float32; quantize these places"
+        )
     grids, constants = net.grids(), stored(net)
     entered = {s.inputs[0]: s.output for s in program.steps if isinstance(s, Entry)}
     wanted = [s.output for s in program.steps if not isinstance(s, Entry)] if every else list(program.outputs)
 
     def body(*inputs: Tensor) -> list[Tensor]:
-        lowering = _Lowering(program, grids, constants, {entered[k]: q for k, q in zip(program.inputs, inputs, strict=True)})
+        lowering = _Lowering(
+            program, grids, constants, {entered[k]: q for k, q in zip(program.inputs, inputs, strict=True)}
+        )
         return lowering.run(wanted)
 
     graph = stage(body, [Aval(program.values[k].shape, dtypes.int8) for k in program.inputs]).graph
@@ -74,7 +79,9 @@ def lower(net: Quantized, *avals: Aval, every: bool = False) -> Lowered:
     place = {s.output: s.place for s in program.steps}
     name = lambda k: program.values[k].grid
     out = tuple(grids[name(k)] if v.dtype == dtypes.int8 else None for k, v in zip(wanted, graph.outputs, strict=True))  # type: ignore[index]
-    return Lowered(graph, tuple(grids[name(entered[k])] for k in program.inputs), out, tuple(place[k] for k in wanted), ranges)  # type: ignore[index]
+    return Lowered(
+        graph, tuple(grids[name(entered[k])] for k in program.inputs), out, tuple(place[k] for k in wanted), ranges
+    )  # type: ignore[index]
 
 
 @dataclass

@@ -15,7 +15,7 @@ SLOTS = ("channels", "factors", "mask", "table", "integers")
 
 
 class Method:
-    """Base of methods; a frozen dataclass with keyword fields. ``apply`` fills the slot for all of its places at once."""
+    """Base of methods: a frozen dataclass with keyword fields. ``apply`` fills the slot of all its places at once."""
 
     slot: ClassVar[str]
 

@@ -25,8 +25,9 @@ Chosen = dict[str, dict[str, Method]]
 class Plan:
     """Rules (pattern, method) from top to bottom; the last one that matches a place wins, slot by slot.
 
-    A pattern is a glob on the module's path (``*`` crosses dots), ``"re:..."`` (a full match), or a layer type; it takes
-    what lies beneath it too. ``None`` clears the place: it stays float32. A pattern without match is a ``PlanError``.
+    A pattern is a glob on the module's path (``*`` crosses dots), ``"re:..."`` (a full match), or a layer type; it
+    takes what lies beneath it too. ``None`` clears the place: it stays float32. A pattern without match is a
+    ``PlanError``.
     """
 
     def __init__(self, rules: Sequence[tuple[Pattern, Method | None]]) -> None:

@@ -21,7 +21,7 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Quantize(Method):
-    """Integers of ``w`` bits for weights (one scale an output channel) and ``a`` for activations (scale and zero point).
+    """Integers of ``w`` bits for weights (a scale an output channel) and ``a`` for activations (scale and zero point).
 
     Every operation is defined bit for bit in ``docs/quantization.md``. Source: Jacob et al. 2018 (arXiv:1712.05877).
     """
@@ -32,7 +32,9 @@ class Quantize(Method):
 
     def __post_init__(self) -> None:
         if (self.w, self.a) != (8, 8):
-            raise PlanError(f"Quantize(w={self.w}, a={self.a}): 8 bits are defined; fewer come with palettes (Palettize)")
+            raise PlanError(
+                f"Quantize(w={self.w}, a={self.a}): 8 bits are defined; fewer come with Palettize(bits=...)"
+            )
 
     @property
     def scheme(self) -> str:

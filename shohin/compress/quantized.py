@@ -197,8 +197,8 @@ class Quantized(Module):
         while frame is not None and frame.parent is not None:
             if isinstance(frame, Trace) or any(c in frame.written for c in self._sources().values()):
                 raise StateError(
-                    f"a quantized network leaves training mode inside {frame.kind}, where its constants cannot be renewed; "
-                    "write net.eval(), or `with sh.mode(net, training=False)`, around the call instead"
+                    f"a quantized network leaves training mode inside {frame.kind}, where its constants cannot be "
+                    "renewed; write net.eval(), or `with sh.mode(net, training=False)`, around the call instead"
                 )
             frame = frame.parent
 
@@ -213,4 +213,3 @@ def _leaving_training(module: Module, training: bool) -> None:
 
 
 _MODE_HOOKS.append(_leaving_training)
-

@@ -102,7 +102,7 @@ def _pair(w: Walk, node: Node | None) -> bool:
 
 
 def _terms(w: Walk, node: Node) -> tuple[list[tuple[Var, int]], list[Node]]:
-    """Operands with signs and the nodes that add them: a sum that goes into another one alone is part of it, up to 4."""
+    """Operands with signs, and the nodes that add them: a sum that only another one reads is part of it, up to 4."""
     found: list[tuple[Var, int]] = []
     nodes: list[Node] = []
     for k, v in enumerate(node.operands):

@@ -109,7 +109,7 @@ class Walk:
     def sole(self, var: Var) -> Node | None:
         """The one node that reads ``var`` once, if it belongs to a quantized place."""
         users = self.users.get(var, [])
-        if len(users) != 1 or var in self.outputs or users[0].operands.count(var) != 1:
+        if len(users) != 1 or var in self.outputs:
             return None
         return None if self.stays_float(module_of(users[0].place)) else users[0]
 
@@ -217,9 +217,7 @@ class Walk:
         self.cleared.append(node.place)
         inputs = tuple(k for kind, k in operands if kind == "value")
         outputs = tuple(self.ids[v] for v in node.results)
-        self.steps.append(
-            Float(node.place, inputs, outputs[0], (node.place,), node.op, node.attrs, operands, outputs)
-        )
+        self.steps.append(Float(node.place, inputs, outputs[0], (node.place,), node.op, node.attrs, operands, outputs))
 
 
 def _name(node: Node, quant: Quant, w: Walk) -> str:
@@ -242,4 +240,3 @@ def quant_of(node: Node) -> Quant:
 def module_of(place: str) -> str:
     """The module path of a place: what plans match."""
     return place.partition("/")[0]
-

@@ -101,7 +101,7 @@ class Relation:
     fixed: tuple[tuple[str, Value], ...] = ()
 
     def __str__(self) -> str:
-        side = lambda tensors: ", ".join(" ".join(map(str, dims)) for dims in tensors)  # noqa: E731
+        side = lambda tensors: ", ".join(" ".join(map(str, dims)) for dims in tensors)
         tail = " | " + " ".join(f"{a}={v}" for a, v in self.fixed) if self.fixed else ""
         return f"{side(self.operands)} -> {side(self.results)}{tail}"
 
@@ -187,7 +187,7 @@ class Relation:
             pad = (pad, pad) if isinstance(pad, int) else (0, 0) if pad is None else (int(pad[0]), int(pad[1]))
             return replace(d, strides=tuple(int(value(s)) for s in d.strides), pad=pad)
 
-        side = lambda tensors: tuple(tuple(map(dim, dims)) for dims in tensors)  # noqa: E731
+        side = lambda tensors: tuple(tuple(map(dim, dims)) for dims in tensors)
         return Relation(side(self.operands), side(self.results), tuple((a, int(value(v))) for a, v in self.fixed))
 
 
@@ -210,7 +210,7 @@ def _solve(facts: list[tuple[str, int, Dim, int]], known: dict[str, int], name: 
                     raise ShapeError(f"{name}: {where} is {n}, expected {known[a]} ({a})")
             elif d.kind == "product":
                 rest = prod(known[a] for a in d.axes if a in known)
-                if not unknown and rest != n or rest and n % rest:
+                if (not unknown and rest != n) or (rest and n % rest):
                     raise ShapeError(f"{name}: {where} is {n}, expected a multiple of {rest} {d}" if unknown else f"{name}: {where} is {n}, expected {rest} {d}")
                 if len(unknown) == 1:
                     known[unknown[0]] = n // rest if rest else 0

@@ -43,27 +43,27 @@ class Expr:
     def dtype(self) -> DType:
         raise IRError(f"{type(self).__name__} has no dtype")
 
-    def __add__(self, other: Operand) -> Expr: return binary("add", self, other)  # noqa: E704
-    def __radd__(self, other: Operand) -> Expr: return binary("add", other, self)  # noqa: E704
-    def __sub__(self, other: Operand) -> Expr: return binary("sub", self, other)  # noqa: E704
-    def __rsub__(self, other: Operand) -> Expr: return binary("sub", other, self)  # noqa: E704
-    def __mul__(self, other: Operand) -> Expr: return binary("mul", self, other)  # noqa: E704
-    def __rmul__(self, other: Operand) -> Expr: return binary("mul", other, self)  # noqa: E704
-    def __truediv__(self, other: Operand) -> Expr: return binary("div", self, other)  # noqa: E704
-    def __rtruediv__(self, other: Operand) -> Expr: return binary("div", other, self)  # noqa: E704
-    def __floordiv__(self, other: Operand) -> Expr: return binary("floordiv", self, other)  # noqa: E704
-    def __mod__(self, other: Operand) -> Expr: return binary("mod", self, other)  # noqa: E704
-    def __and__(self, other: Operand) -> Expr: return binary("and", self, other)  # noqa: E704
-    def __or__(self, other: Operand) -> Expr: return binary("or", self, other)  # noqa: E704
-    def __xor__(self, other: Operand) -> Expr: return binary("xor", self, other)  # noqa: E704
-    def __lshift__(self, other: Operand) -> Expr: return binary("shl", self, other)  # noqa: E704
-    def __rshift__(self, other: Operand) -> Expr: return binary("shr", self, other)  # noqa: E704
-    def __lt__(self, other: Operand) -> Expr: return binary("lt", self, other)  # noqa: E704
-    def __le__(self, other: Operand) -> Expr: return binary("le", self, other)  # noqa: E704
-    def __gt__(self, other: Operand) -> Expr: return binary("gt", self, other)  # noqa: E704
-    def __ge__(self, other: Operand) -> Expr: return binary("ge", self, other)  # noqa: E704
-    def __neg__(self) -> Expr: return Un("neg", self)  # noqa: E704
-    def __abs__(self) -> Expr: return Un("abs", self)  # noqa: E704
+    def __add__(self, other: Operand) -> Expr: return binary("add", self, other)
+    def __radd__(self, other: Operand) -> Expr: return binary("add", other, self)
+    def __sub__(self, other: Operand) -> Expr: return binary("sub", self, other)
+    def __rsub__(self, other: Operand) -> Expr: return binary("sub", other, self)
+    def __mul__(self, other: Operand) -> Expr: return binary("mul", self, other)
+    def __rmul__(self, other: Operand) -> Expr: return binary("mul", other, self)
+    def __truediv__(self, other: Operand) -> Expr: return binary("div", self, other)
+    def __rtruediv__(self, other: Operand) -> Expr: return binary("div", other, self)
+    def __floordiv__(self, other: Operand) -> Expr: return binary("floordiv", self, other)
+    def __mod__(self, other: Operand) -> Expr: return binary("mod", self, other)
+    def __and__(self, other: Operand) -> Expr: return binary("and", self, other)
+    def __or__(self, other: Operand) -> Expr: return binary("or", self, other)
+    def __xor__(self, other: Operand) -> Expr: return binary("xor", self, other)
+    def __lshift__(self, other: Operand) -> Expr: return binary("shl", self, other)
+    def __rshift__(self, other: Operand) -> Expr: return binary("shr", self, other)
+    def __lt__(self, other: Operand) -> Expr: return binary("lt", self, other)
+    def __le__(self, other: Operand) -> Expr: return binary("le", self, other)
+    def __gt__(self, other: Operand) -> Expr: return binary("gt", self, other)
+    def __ge__(self, other: Operand) -> Expr: return binary("ge", self, other)
+    def __neg__(self) -> Expr: return Un("neg", self)
+    def __abs__(self) -> Expr: return Un("abs", self)
 
     def __bool__(self) -> bool:
         raise IRError("a body is one expression: write loop.select(condition, a, b) instead of a Python branch")

@@ -342,7 +342,7 @@ class Module:
         cache = object.__getattribute__(self, "_cache")
         key = ("paths", base)
         if cache.get("epoch") != epoch() or key not in cache:
-            join = lambda p: f"{base}{'' if base[-1] == ':' else '.'}{p}" if base and p else base or p  # noqa: E731
+            join = lambda p: f"{base}{'' if base[-1] == ':' else '.'}{p}" if base and p else base or p
             cache.update({"epoch": epoch(), key: {id(m): join(p) for p, m in self.modules().items()}})
         return cache[key]
 

@@ -251,7 +251,7 @@ def _fold(acc: Acc, nest: Nest, env: Mapping[str, Any]) -> dict[str, Any]:
         if len(acc.names) == 1:
             return [np.asarray(_combine(acc.combiner, state[0], terms[0])).astype(acc.dtypes[0])]
         wins = terms[0] > state[0] if acc.combiner == "max" else terms[0] < state[0]
-        return terms if wins or terms[0] != terms[0] and state[0] == state[0] else state
+        return terms if wins or (terms[0] != terms[0] and state[0] == state[0]) else state
 
     def init() -> list[Any]:
         return [loop.evaluate(e, env) for e in acc.init]

@@ -54,7 +54,7 @@ def export(net: Module, example: Any, *, device: str, to: str | Path, name: str 
     (folder / "network.h").write_text(text.header, encoding="utf-8")
     (folder / "network.c").write_text(text.source, encoding="utf-8")
     x, y = graph.inputs[0], graph.outputs[0]
-    grid = lambda k: {} if grids is None else {"scale": float(np.float32(grids[k].scale)), "zero": int(grids[k].zero)}  # noqa: E731
+    grid = lambda k: {} if grids is None else {"scale": float(np.float32(grids[k].scale)), "zero": int(grids[k].zero)}
     return write_artefact(
         folder, device=target.name, inputs=(Boundary(name="x", shape=x.shape[1:], dtype=x.dtype.name, **grid(0)),),
         outputs=(Boundary(name="y", shape=y.shape[1:] or (1,), dtype=y.dtype.name, **grid(1)),), kernels=text.kernels)  # fmt: skip

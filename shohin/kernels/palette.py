@@ -1,6 +1,6 @@
 """int8 convolutions and products whose weights are numbers of entries of a codebook (``ops/palette``).
 
-The numbers lie in the order in which ``qconv`` reads weights, a codebook a channel before them. Before a pass of 16
+The numbers lie in the order in which ``qconv`` reads weights, a codebook a channel before them. Before a pass of
 channels their weights are unpacked into scratch; then it is the same code. Constants hold numbers and codebooks only.
 """
 
@@ -18,8 +18,8 @@ from shohin.kernels.qcommon import FINISH, LONGEST, Layer, call, pack_dot, share
 from shohin.ops.palette import pack as pack_numbers
 
 Array = np.ndarray[Any, Any]
-PASS = 16
-"""Channels that are unpacked at a time."""
+ROOM = 8192
+"""Bytes of unpacked weights at a time: 16, 8 or 4 channels. Where 4 are more, the loops read them one by one."""
 
 _UNPACK = """\
 /* Weights of 4 ``fours`` channels from codebooks of $k and numbers of $b bits; behind ``used`` bytes of a run is 0. */
@@ -43,14 +43,14 @@ static void shohin_q8_unpack$b(const uint8_t *from, int8_t *to, long runs, long 
 """
 _GATHER, _CONVOLVE = qconv.CONV.split("#ifndef SHOHIN_Q8_CONVOLVE\n")
 _CHANGES = {
-    "SHOHIN_Q8_CONVOLVE": "SHOHIN_Q8_PALETTE$b",
-    "shohin_q8_conv(": "shohin_q8_palette$b(",
-    "first += SHOHIN_Q8_BLOCK": f"first += {PASS}",
-    "each - first < SHOHIN_Q8_BLOCK ? each - first : SHOHIN_Q8_BLOCK": f"each - first < {PASS} ? each - first : {PASS}",
-    "  int32_t *acc = (int32_t *)scratch;\n": f"""\
+    "SHOHIN_Q8_CONVOLVE": "SHOHIN_Q8_PALETTE$b_$pass",
+    "shohin_q8_conv(": "shohin_q8_palette$b_$pass(",
+    "first += SHOHIN_Q8_BLOCK": "first += $pass",
+    "each - first < SHOHIN_Q8_BLOCK ? each - first : SHOHIN_Q8_BLOCK": "each - first < $pass ? each - first : $pass",
+    "  int32_t *acc = (int32_t *)scratch;\n": """\
   const long used = l->patch ? l->kh * l->parts * l->part : l->part;
   int8_t *const v = (int8_t *)scratch;
-  scratch += {PASS // 4} * (l->patch ? 1 : l->kh) * l->blocks * 64;
+  scratch += $pass / 4 * (l->patch ? 1 : l->kh) * l->blocks * 64;
   int32_t *acc = (int32_t *)scratch;
 """,
     "    const int8_t *v = w + (group * ((each + 3) / 4) + first / 4) * size;\n": """\
@@ -60,20 +60,28 @@ _CHANGES = {
 }
 
 
-def _code(bits: int) -> str:
+def _code(bits: int, channels: int) -> str:
     text = "#ifndef SHOHIN_Q8_CONVOLVE\n" + _CONVOLVE
     for old, new in _CHANGES.items():
         assert old in text, old
         text = text.replace(old, new)
-    head, rest = text.split("static void", 1)
     each = " | ".join(f"(uint32_t)from[{i}] << {8 * i}" if i else "from[0]" for i in range(bits))
-    whole = head + _UNPACK + "static void" + rest
-    return _GATHER + whole.replace("$bytes", each).replace("$k", str(2**bits)).replace("$b", str(bits))
+    values = {"$bytes": each, "$k": str(2**bits), "$b": str(bits), "$pass": str(channels)}
+    unpack = f"#ifndef SHOHIN_Q8_UNPACK{bits}\n#define SHOHIN_Q8_UNPACK{bits}\n{_UNPACK}#endif\n"
+    text = _GATHER + unpack + text
+    for name, value in values.items():
+        text = text.replace(name, value)
+    return text
 
 
 def _size(layer: Layer) -> int:
     """Bytes of the weights of four channels."""
     return (1 if layer.patch else layer.kh) * layer.blocks * 64
+
+
+def _pass(layer: Layer) -> int:
+    """Channels whose weights are unpacked at a time, or 0."""
+    return next((n for n in (16, 8, 4) if n // 4 * _size(layer) <= ROOM), 0)
 
 
 def pack(site: Site, data: Mapping[str, Array]) -> tuple[Array, ...]:
@@ -95,14 +103,21 @@ def _emit(site: Site, printer: Printer, name: str) -> str:
     layer = qconv._layer(site)
     fours = -(-layer.o // 4)
     bits = next(b for b in (1, 2, 3, 4) if fours * (4 * 2**b + _size(layer) // 8 * b) == site.operands[2].size)
-    return call(layer, f"shohin_q8_palette{bits}", site, printer, name, _code(bits))
+    channels = _pass(layer)
+    return call(layer, f"shohin_q8_palette{bits}_{channels}", site, printer, name, _code(bits, channels))
 
 
 def _claims(site: Site) -> bool:
     q, w = site.operands[:2]
     terms = w.size // max(w.shape[0], 1)
     fits = 0 < terms <= LONGEST and q.size > 0 and site.results[0].size > 0
-    return fits and q.dtype == w.dtype == dtypes.int8 and w.role == "packed" and site.attrs.get("groups", 1) == 1
+    kind = q.dtype == w.dtype == dtypes.int8 and w.role == "packed" and site.attrs.get("groups", 1) == 1
+    return fits and kind and _pass(qconv._layer(site)) > 0
+
+
+def _workspace(site: Site) -> int:
+    layer = qconv._layer(site)
+    return layer.scratch + _pass(layer) // 4 * _size(layer)
 
 
 def _kernel(op: str) -> Kernel:
@@ -110,11 +125,11 @@ def _kernel(op: str) -> Kernel:
         Kernel(
             name=f"{op}_palette",
             op=op,
-            doc="16 channels at a time unpacked from numbers and codebooks, then runs of 16 bytes",
+            doc="some channels at a time unpacked from numbers and codebooks, then runs of 16 bytes",
             predicate=_claims,
             ports=(PortSpec(name="epilogue", value="acc", times="once per element", last="requant"),),
             phases=(Phase(emit=_emit, chunks=qconv._chunks), FINISH),
-            workspace=lambda site: qconv._layer(site).scratch + PASS // 4 * _size(qconv._layer(site)),
+            workspace=_workspace,
             shared=shared,
             order="sequence",
             flops=lambda site: 2.0 * site.results[0].size * (site.operands[1].size // site.operands[1].shape[0]),

@@ -220,12 +220,20 @@ static void shohin_q8_requant(const struct shohin_q8_layer *l, const int32_t *ac
 #elif defined(SHOHIN_Q8_VNNI)
   const __m512 a = _mm512_set1_ps(lo), c = _mm512_set1_ps(hi);
   const __m512i z = _mm512_set1_epi32(l->z);
-  for (long i = 0; i < n; i += 16) {
-    __m512 v = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(acc + i)), _mm512_loadu_ps(m + i));
-    v = _mm512_min_ps(_mm512_max_ps(v, a), c);
-    const __mmask16 some = n - i < 16 ? (__mmask16)((1u << (n - i)) - 1) : (__mmask16)0xffff;
-    _mm512_mask_cvtepi32_storeu_epi8(y + i, some, _mm512_add_epi32(_mm512_cvtps_epi32(v), z));
+#define SHOHIN_Q8_CLOSE(i) _mm512_add_epi32(z, _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(_mm512_mul_ps( \\
+  _mm512_cvtepi32_ps(_mm512_loadu_si512(acc + (i))), _mm512_loadu_ps(m + (i))), a), c)))
+  long i = 0;
+  for (; i + 64 <= n; i += 64) {
+    const __m512i s = _mm512_packs_epi32(SHOHIN_Q8_CLOSE(i), SHOHIN_Q8_CLOSE(i + 16));
+    const __m512i t = _mm512_packs_epi32(SHOHIN_Q8_CLOSE(i + 32), SHOHIN_Q8_CLOSE(i + 48));
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    _mm512_storeu_si512(y + i, _mm512_permutexvar_epi32(order, _mm512_packs_epi16(s, t)));
   }
+  for (; i < n; i += 16) {
+    const __mmask16 some = n - i < 16 ? (__mmask16)((1u << (n - i)) - 1) : (__mmask16)0xffff;
+    _mm512_mask_cvtepi32_storeu_epi8(y + i, some, SHOHIN_Q8_CLOSE(i));
+  }
+#undef SHOHIN_Q8_CLOSE
 #elif defined(SHOHIN_Q8_AVX2)
   const __m256 a = _mm256_set1_ps(lo), c = _mm256_set1_ps(hi);
   const __m256i z = _mm256_set1_epi32(l->z);

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, register
+from shohin.compiler.kernel import Kernel, Phase, PortSpec, Site, register
 from shohin.kernels.qcommon import FINISH, Layer, call, is_int8, shared, tail, up
 
 Array = np.ndarray[Any, Any]

@@ -308,7 +308,7 @@ def quantile(x: Any, q: float, /, *, axis: int | None = None, keepdims: bool = F
     spot = q * (n - 1)
     low = int(spot)
     high, part = min(low + 1, n - 1), spot - low
-    index = lambda k: getitem(ordered, tuple(slice(k, k + 1) if d == at else slice(None) for d in range(ordered.ndim)))  # noqa: E731
+    index = lambda k: getitem(ordered, tuple(slice(k, k + 1) if d == at else slice(None) for d in range(ordered.ndim)))
     y = index(low) * (1 - part) + index(high) * part
     if keepdims:
         return y if axis is not None else move.reshape(y, (1,) * tensor.ndim)

@@ -148,7 +148,7 @@ def in_compute(function: Callable[..., Any]) -> Callable[..., Any]:
         if not narrow:
             return function(*arrays, **attrs)
         out = function(*(a.astype(np.float32) if a.dtype in narrow else a for a in arrays), **attrs)
-        fix = lambda o: o.astype(narrow[0]) if o.dtype == np.float32 else o  # noqa: E731
+        fix = lambda o: o.astype(narrow[0]) if o.dtype == np.float32 else o
         return tuple(map(fix, out)) if isinstance(out, tuple) else fix(out)
 
     return run
@@ -213,7 +213,7 @@ def reduction(name: str, *, combiner: str, identity: Callable[[DType], Any], ord
         return f"{' '.join(dims)} -> {' '.join(kept)}"
 
     def samples(rng: np.random.Generator) -> list[Sample]:
-        draw = lambda *s: (rng.random(s) < 0.5) if dtypes.float32 not in accepted else rng.uniform(-2, 2, s).astype(np.float32)  # noqa: E731
+        draw = lambda *s: (rng.random(s) < 0.5) if dtypes.float32 not in accepted else rng.uniform(-2, 2, s).astype(np.float32)
         return [Sample((draw(4, 5),), {"axis": (1,)}), Sample((draw(4, 5, 3),), {"axis": (0, 1)}),
                 Sample((draw(37, 3),), {"axis": (0,)}), Sample((draw(3, 35),), {"axis": (0, 1)}), *one_sided(draw(3, 4))]  # fmt: skip
 
@@ -257,7 +257,7 @@ def contraction(name: str, *, axes: Any, operands: tuple[str, str], attrs: Mappi
     """A sum of products, linear in both operands, as a family of three records: the op and its two transposes
     ``<name>_d<operand>``, whose relation follows from the op's. ``transposed_order`` gives their orders of summation."""
     accepted = dtypes.FLOATING | {dtypes.int8, dtypes.int16, dtypes.int32, dtypes.uint8}
-    wide = lambda d: dtypes.int32 if d in dtypes.INTEGER else compute_dtype(d)  # noqa: E731
+    wide = lambda d: dtypes.int32 if d in dtypes.INTEGER else compute_dtype(d)
     kinds = Dtypes(accepted=(accepted, accepted), same=False, compute=compute_dtype, accumulator=wide,
                    result=lambda found, a: (product_dtype(name, found),))  # fmt: skip
 
@@ -270,7 +270,7 @@ def contraction(name: str, *, axes: Any, operands: tuple[str, str], attrs: Mappi
         ))  # fmt: skip
 
     base = record(name, axes, operands, {}, "sequence", doc, samples, quant)
-    relation = lambda shapes, a: parse(axes) if isinstance(axes, str) else parse(axes(shapes, a))  # noqa: E731
+    relation = lambda shapes, a: parse(axes) if isinstance(axes, str) else parse(axes(shapes, a))
     if not isinstance(axes, str):
         raise RecordError(f"contraction {name}: the relation must be one text, so that its transposes are too")
     for k, operand in enumerate(operands):

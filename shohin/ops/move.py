@@ -78,7 +78,7 @@ def refine(a: Shape, b: Shape) -> str | None:
             rest_b = b[j] if j < len(b) else 1
     if any(n != 1 for n in a[i:]) or any(n != 1 for n in b[j:]) or (i < len(a) and rest_a != 1) or (j < len(b) and rest_b != 1):
         return None
-    spell = lambda dims: " ".join("1" if not d else d[0] if len(d) == 1 else f"({' '.join(d)})" for d in dims)  # noqa: E731
+    spell = lambda dims: " ".join("1" if not d else d[0] if len(d) == 1 else f"({' '.join(d)})" for d in dims)
     tail = " | " + " ".join(f"{n}={v}" for n, v in fixed) if fixed else ""
     return f"{spell(left)} -> {spell(right)}{tail}"
 
@@ -326,7 +326,7 @@ def roll(x: Any, /, shift: int, *, axis: int) -> Tensor:
     at = dim_of(axis, tensor.ndim, "roll: axis")
     n = tensor.shape[at]
     cut = -shift % n if n else 0
-    box = lambda a, b: _slice_op(tensor, tuple(a if i == at else 0 for i in range(tensor.ndim)), tuple(b if i == at else m for i, m in enumerate(tensor.shape)))  # noqa: E731
+    box = lambda a, b: _slice_op(tensor, tuple(a if i == at else 0 for i in range(tensor.ndim)), tuple(b if i == at else m for i, m in enumerate(tensor.shape)))
     return concat([box(cut, n), box(0, cut)], axis=at) if cut else tensor
 
 

@@ -60,7 +60,7 @@ def _bits_nest(coords: Sequence[loop.Expr], load: Any, avals: Sequence[Aval], re
     flat: loop.Expr = loop.const(0, dtypes.int32)
     for c, n in zip(coords, result.shape, strict=True):
         flat = flat * n + c
-    at = lambda k, i: load(k, (loop.const(i, dtypes.int32),))  # noqa: E731
+    at = lambda k, i: load(k, (loop.const(i, dtypes.int32),))
     return loop.Intrinsic("philox_word", (at(0, 0), at(0, 1), at(1, 0), at(1, 1), loop.cast(flat, U32)), U32)
 
 
@@ -76,7 +76,7 @@ _bits = register(Op(
 
 
 def _fold_nest(coords: Sequence[loop.Expr], load: Any, avals: Sequence[Aval], result: Aval, attrs: Mapping[str, Any]) -> loop.Expr:
-    at = lambda i: load(0, (loop.const(i, dtypes.int32),))  # noqa: E731
+    at = lambda i: load(0, (loop.const(i, dtypes.int32),))
     return loop.Intrinsic("philox_fold", (at(0), at(1), load(1, ()), loop.cast(coords[0], U32)), U32)
 
 

@@ -38,7 +38,7 @@ def contract(solved: Solved, operands: Sequence[Array], dtype: np.dtype[Any]) ->
         target = _view(out, rel.results[0], at, ranges)
         shapes = [_expand(v, dims, extents, ranges, taps) for v, dims in zip((*views, target), tensors, strict=True)]
         axes = [_axes(dims, taps) for dims in tensors]
-        spell = lambda names: "".join(letters.setdefault(n, chr(97 + len(letters))) for n in names)  # noqa: E731
+        spell = lambda names: "".join(letters.setdefault(n, chr(97 + len(letters))) for n in names)
         term = np.einsum(f"{','.join(spell(a) for a in axes[:-1])}->{spell(axes[-1])}", *shapes[:-1], optimize=True)
         target += term.reshape(target.shape)
     return out.astype(dtype)

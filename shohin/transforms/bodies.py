@@ -295,7 +295,7 @@ def _batch_while(op: Op, operands: list[Tensor], mask: list[bool], size: int, at
     """Lanes run until the last one is done; a lane that is done keeps its state."""
     nt, nc = attrs["test_consts"], attrs["consts"]
     wide = [o if m else batch.repeat(o, size) for o, m in zip(operands, mask, strict=True)]
-    every = lambda g: [True] * len(g.inputs)  # noqa: E731
+    every = lambda g: [True] * len(g.inputs)
     test, _ = batch_graph(attrs["test"], every(attrs["test"]), size, [True])
     body, _ = batch_graph(attrs["body"], every(attrs["body"]), size, [True] * len(attrs["body"].outputs))
     test_lanes = wide[:nt]

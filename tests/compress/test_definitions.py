@@ -39,8 +39,8 @@ def test_a_grid_holds_zero_and_its_range(a, b):
 
 @pytest.mark.parametrize(
     ("mn", "mx", "s", "z"),
-    [(0, 0, 2.0**-40, -128), (0, 255, 1, -128), (-255, 0, 1, 127), (-128, 127, 1, 0), (3, 255, 1, -128), (-255, -3, 1, 127),
-     (-1e-30, 1e-30, 2.0**-40, -128), (-3e38, 3e38, 2.0**40, 127), (-0.5, 254.5, 1, -128), (-1.5, 253.5, 1, -126)],
+    [(0, 0, 2.0**-40, -128), (0, 255, 1, -128), (-255, 0, 1, 127), (-128, 127, 1, 0), (3, 255, 1, -128),
+     (-255, -3, 1, 127), (-1e-30, 1e-30, 2.0**-40, -128), (-3e38, 3e38, 2.0**40, 127), (-0.5, 254.5, 1, -128), (-1.5, 253.5, 1, -126)],
 )  # fmt: skip
 def test_grids_at_the_edges(mn, mx, s, z):
     g = d.grid(mn, mx)
@@ -163,7 +163,9 @@ def test_the_op_is_the_definition():
     acc = rng.integers(-(2**31), 2**31, 5000).astype(np.int32)
     M = d.multiplier(np.ldexp(rng.normal(size=5000), rng.integers(-45, 12, 5000)).astype(f32))
     for z, lo, hi in ((0, -128, 127), (-128, -128, 127), (127, 0, 127), (-3, -3, 55)):
-        assert (quant.requant(as_tensor(acc), as_tensor(M), z=z, lo=lo, hi=hi).numpy() == d.requant(acc, M, z, lo, hi)).all()
+        assert (
+            quant.requant(as_tensor(acc), as_tensor(M), z=z, lo=lo, hi=hi).numpy() == d.requant(acc, M, z, lo, hi)
+        ).all()
 
 
 @pytest.mark.parametrize("z", [-128, -7, 0, 127])
@@ -240,14 +242,18 @@ def test_tables_are_float64_of_float32_scales(z):
 def test_a_table_of_what_is_not_defined():
     with np.errstate(all="ignore"):
         table = d.table(np.log, Grid(f32(0.1), 0), Grid(f32(0.1), 0))
-    assert table[:128].tolist() == [-128] * 128 and table[128] == -128 and table[138] == 0  # log of what is not positive
+    assert (
+        table[:128].tolist() == [-128] * 128 and table[128] == -128 and table[138] == 0
+    )  # log of what is not positive
 
 
 def test_gain_keeps_the_sign_and_zero_is_positive():
     k = d.gain(np.array([0.0, -0.0, 1e-20, -1e-20, 3, -3, 1e20, -1e20], f32))
     small, large = 2.0**-40, 2.0**40
     assert k.tolist() == [small, small, small, -small, 3, -3, large, -large]
-    assert (quant.bound_gain(as_tensor(np.array([0.0, -0.0, 1e-20, -1e-20, 3, -3, 1e20, -1e20], f32))).numpy() == k).all()
+    assert (
+        quant.bound_gain(as_tensor(np.array([0.0, -0.0, 1e-20, -1e-20, 3, -3, 1e20, -1e20], f32))).numpy() == k
+    ).all()
 
 
 def test_multipliers_have_no_subnormal_inf_or_nan():

@@ -70,7 +70,13 @@ def test_the_last_rule_wins_in_its_slot():
 
 @pytest.mark.parametrize(
     ("pattern", "near"),
-    [("haed", "head"), ("body.2", "body"), ("re:stern", "stem"), (nn.Conv1d, "near: Conv2d"), ("body.*.convolution", "conv")],
+    [
+        ("haed", "head"),
+        ("body.2", "body"),
+        ("re:stern", "stem"),
+        (nn.Conv1d, "near: Conv2d"),
+        ("body.*.convolution", "conv"),
+    ],
 )
 def test_a_pattern_without_match_prints_near_names(pattern, near):
     with pytest.raises(PlanError, match="matches no place") as error:

@@ -59,8 +59,12 @@ def test_constants_made_in_the_step_are_the_frozen_bits(seed, monkeypatch):
     weights, rest = [], {}
     exact, finish = fake.exact, fake.Fake.finish
     monkeypatch.setattr(fake, "exact", lambda step, x, w: (weights.append(w.numpy()), exact(step, x, w))[1])
-    monkeypatch.setattr(fake.Fake, "finish", lambda self, step, total, q_b, M: (
-        rest.update({step.place: (weights[-1], q_b.numpy(), M.numpy())}), finish(self, step, total, q_b, M))[1])  # fmt: skip
+
+    def watched(self, step, total, q_b, M):
+        rest[step.place] = (weights[-1], q_b.numpy(), M.numpy())
+        return finish(self, step, total, q_b, M)
+
+    monkeypatch.setattr(fake.Fake, "finish", watched)
     net.train()
     for name in NORMS:
         getattr(net, name).eval()
@@ -101,7 +105,7 @@ def test_batch_statistics_fold_as_running_ones(monkeypatch):
     for bias in ("stem.bias",):
         write(net, bias, 0.0)
     net.train()
-    for round_ in range(2):  # the second time s_w, which goes by the running statistics, is that of the first too
+    for _ in range(2):  # the second time s_w, which goes by the running statistics, is that of the first too
         seen.clear()
         mine = net.integers(x)
         for name, (mean, var) in zip(("norm", "norm2", "norm3", "norm4", "alone"), seen, strict=True):
@@ -179,7 +183,7 @@ def test_leaving_training_mode_renews_what_has_changed():
 
 
 def test_constants_cannot_be_renewed_under_a_change_in_flight(data):
-    x, y = data
+    x, _ = data
     net = quantized().train()
 
     @sh.jit
@@ -194,7 +198,7 @@ def test_constants_cannot_be_renewed_under_a_change_in_flight(data):
 
 
 def test_a_copy_is_a_network_of_its_own(data):
-    x, y = data
+    x, _ = data
     net = quantized()
     other = sh.copy(net)
     before = net(x).numpy()

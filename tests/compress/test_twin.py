@@ -26,7 +26,9 @@ def compare(net, x):
     graph = lower(net, Aval(x.shape, F32), every=True)
     lowered = dict(zip(graph.places, run_numpy(graph.graph, graph.quantize(x)), strict=True))
     assert lowered.keys() == reference.keys() - {"input"}
-    wrong = [p for p in reference if (mine[p] != reference[p]).any() or (p != "input" and (lowered[p] != reference[p]).any())]
+    wrong = [
+        p for p in reference if (mine[p] != reference[p]).any() or (p != "input" and (lowered[p] != reference[p]).any())
+    ]
     return wrong, sum(a.size for a in reference.values()), sum(a.min() < a.max() for a in reference.values())
 
 
@@ -104,7 +106,17 @@ def ends_with_large_weights(net, rng):
         write(net, path, net.cells()[path].read().numpy() * np.float32(2.0**40))
 
 
-CASES = [ordinary, zero_row, dead_channel, huge_bias, large_sums, negative_gamma, ties, ends_of_scales, ends_with_large_weights]
+CASES = [
+    ordinary,
+    zero_row,
+    dead_channel,
+    huge_bias,
+    large_sums,
+    negative_gamma,
+    ties,
+    ends_of_scales,
+    ends_with_large_weights,
+]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -133,7 +145,9 @@ def accumulators(net, x, monkeypatch):
     """float32(acc) of the one contraction, as the network makes it."""
     seen = []
     close = fake.Fake.close
-    monkeypatch.setattr(fake.Fake, "close", lambda self, step, acc, M: (seen.append(acc.numpy()), close(self, step, acc, M))[1])
+    monkeypatch.setattr(
+        fake.Fake, "close", lambda self, step, acc, M: (seen.append(acc.numpy()), close(self, step, acc, M))[1]
+    )
     net.integers(x)
     return seen[-1]
 
@@ -185,7 +199,9 @@ def inside(graph, inputs, ranges):
 
 def test_an_integer_graph_that_overflows_is_refused():
     graph = stage(lambda q: [math.astype(q, np.int16) * 300], [Aval((4,), np.dtype(np.int8))]).graph
-    with pytest.raises(QuantizationError, match=r"/multiply#0: multiply may give -38400 to 38100, which int16 does not hold"):
+    with pytest.raises(
+        QuantizationError, match=r"/multiply#0: multiply may give -38400 to 38100, which int16 does not hold"
+    ):
         prove(graph, [(-128, 127)])
     assert prove(graph, [(-100, 100)])
 
@@ -265,7 +281,9 @@ def test_a_sum_that_no_int32_holds_is_refused():
     net = nn.Linear(70_000, 2)
     write(net, "weight", 1.0)
     x = np.ones((2, 70_000), np.float32)
-    with pytest.raises(QuantizationError, match=r"/matmul#0: sums of output channel [01] may reach 22\d+.*split the layer"):
+    with pytest.raises(
+        QuantizationError, match=r"/matmul#0: sums of output channel [01] may reach 22\d+.*split the layer"
+    ):
         Plan([("*", Quantize())]).apply(net, x)
 
 

@@ -79,7 +79,10 @@ def test_clamps_compose_and_are_absorbed_by_sums_and_products_too():
 
 def test_sums_of_more_than_four():
     p = steps(lambda net, a, b, c, d, e: a + b + c - d + e, *[IMAGE] * 5)
-    assert [(s.kind, len(s.inputs), s.signs) for s in p.steps if s.kind == "add"] == [("add", 4, (1, 1, 1, -1)), ("add", 2, (1, 1))]
+    assert [(s.kind, len(s.inputs), s.signs) for s in p.steps if s.kind == "add"] == [
+        ("add", 4, (1, 1, 1, -1)),
+        ("add", 2, (1, 1)),
+    ]
     p = steps(lambda net, a, b, c: c - (a - b), *[IMAGE] * 3)
     assert [(s.inputs, s.signs) for s in p.steps if s.kind == "add"] == [((3, 4, 5), (1, -1, 1))]
 
@@ -95,7 +98,11 @@ def test_a_value_used_twice_by_one_op_closes_its_region():
 
 def test_means_are_pools_and_plain_sums_have_the_divisor_one():
     p = steps(lambda net, x: (x.mean(axis=(1, 2)), x.sum(axis=3), x.mean(axis=-1, keepdims=True)), IMAGE)
-    assert [(s.kind, float(s.n), s.terms) for s in p.steps if s.kind == "pool"] == [("pool", 36, 36), ("pool", 1, 4), ("pool", 4, 4)]
+    assert [(s.kind, float(s.n), s.terms) for s in p.steps if s.kind == "pool"] == [
+        ("pool", 36, 36),
+        ("pool", 1, 4),
+        ("pool", 4, 4),
+    ]
 
 
 def test_constants_make_tables_and_vectors_over_channels_make_scalings():

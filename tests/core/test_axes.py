@@ -1,6 +1,6 @@
 """The relation of axes: parser, solver, transposition, by property."""
 
-# ruff: noqa: E501  (tables: one case a line)
+
 
 import numpy as np
 import pytest

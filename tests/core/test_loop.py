@@ -1,6 +1,6 @@
 """Loop-IR expressions: meaning, dtype, rewriting; nests in every order."""
 
-# ruff: noqa: E501  (tables: one case a line)
+
 
 import numpy as np
 import pytest

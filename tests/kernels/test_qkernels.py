@@ -71,7 +71,7 @@ def test_kernels_take_all_contractions(cases: Cases) -> None:
 @pytest.mark.parametrize("cc", [None, "gcc"])
 @pytest.mark.parametrize("level", ["native", "v3"])
 def test_host_builds_give_the_reference_s_integers(cases: Cases, level: str, cc: str | None, tmp_path: Path) -> None:
-    if cc and not shutil.which(cc) or not can_run(level):
+    if (cc and not shutil.which(cc)) or not can_run(level):
         pytest.skip(f"no {cc or level} here")
     write(cases, tmp_path)
     x = cases.inputs(5)

@@ -1,6 +1,6 @@
 """A primitive of one's own: the program of api.md, every kind, a whole record, and reports that say what is wrong."""
 
-# ruff: noqa: E501  (tables: one case a line)
+
 
 from dataclasses import fields
 
