@@ -3,8 +3,6 @@
 ``python -m tests.mutants`` prints which check caught what and ends with an error if any fault survives.
 """
 
-
-
 from __future__ import annotations
 
 import sys

@@ -1,7 +1,5 @@
 """The public names: every one in the table of ``shohin/__init__.py`` is there, and none is missing from the list."""
 
-
-
 import importlib
 
 import pytest

@@ -34,6 +34,7 @@ from shohin.targets.toolchain import atomic
 from shohin.train import Task, evaluate, fit
 
 SCHEMA = 1
+BUDGET = Budget(flash=128_000, ram=96_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ class Config:
 
     quick: bool = False
     device: str = "cortex-m55"
-    budget: Budget = Budget(flash=128_000, ram=96_000)
+    budget: Budget = BUDGET
     folder: Path = Path("runs/demo")
     fresh: bool = False
     seed: int = 0

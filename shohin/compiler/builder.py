@@ -307,7 +307,7 @@ def step_of(f: Fold, now: list[Expr], terms: list[Expr]) -> list[Expr]:
 
 def merge_of(f: Fold) -> list[Expr]:
     """Two partial results of one accumulator (``a0`` and ``a0_``)."""
-    if len(f.names) > 1:
+    if len(f.names) != 1:
         return []
     name, t = f.names[0], f.dtypes[0]
     return [combine("add" if f.combiner == "fma" else f.combiner, Name(name, t), Name(name + "_", t), t)]

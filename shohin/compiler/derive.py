@@ -85,7 +85,7 @@ def _index(dims: Sequence[Dim], shape: Sequence[int], names: Mapping[str, Expr],
                 flat = flat * extents[a] + names[a]
             index.append(flat)
         else:
-            lo, hi = d.pad  # type: ignore[misc]
+            lo, hi = d.padding
             terms = [names[a] if s == 1 else names[a] * int(s) for a, s in zip(d.axes, d.strides, strict=True)]
             at = terms[0]
             for t in terms[1:]:
@@ -135,7 +135,7 @@ def _related(node: Node, out: str, at: At) -> Nest:
     names.update({v.name: Var(v.name) for v in red})
     guard: Expr | None = None
     for d, r in inverse:  # r = lead*step + taps - lo, solved for the lead
-        lo, step = d.pad[0], int(d.strides[0])  # type: ignore[index]
+        lo, step = d.padding[0], int(d.strides[0])
         t: Expr = r + lo if lo else r
         for a, s in zip(d.axes[1:], d.strides[1:], strict=True):
             t = t - (names[a] if s == 1 else names[a] * int(s))

@@ -22,7 +22,7 @@ from shohin.core import cells as cell_state
 from shohin.core import interp, trees
 from shohin.core.cells import Cell, Param
 from shohin.core.errors import CaptureError, StateError, TraceError
-from shohin.core.module import Module, roots
+from shohin.core.module import Module, _Dict, _List, _Tuple, roots
 from shohin.core.tensor import Tensor, as_tensor
 from shohin.core.trace import Staged, run, stage
 from shohin.ops import random
@@ -222,10 +222,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Cell | Module):
         return type(value).__name__
     if isinstance(value, list | tuple):
-        raw = value.raw() if hasattr(value, "raw") else value
+        raw = value.raw() if isinstance(value, _List | _Tuple) else value
         return tuple(_plain(v) for v in raw)
     if isinstance(value, dict):
-        raw = value.raw() if hasattr(value, "raw") else value.items()
+        raw = value.raw() if isinstance(value, _Dict) else value.items()
         return tuple((k, _plain(v)) for k, v in raw)
     try:
         hash(value)

@@ -148,8 +148,9 @@ class _Lowering:
         q, z = self.now[step.inputs[0]], self.grid(step.inputs[0]).z
         if step.op == "scale":
             return self.centred(step.inputs[0]) * as_tensor(w.astype(np.int32))
-        w = as_tensor(w)
-        return qlinear.qmatmul(q, w, zero=z) if step.op == "matmul" else qlinear.qconv2d(q, w, zero=z, **step.attrs)
+        if step.op == "matmul":
+            return qlinear.qmatmul(q, as_tensor(w), zero=z)
+        return qlinear.qconv2d(q, as_tensor(w), zero=z, **step.attrs)
 
     def moved(self, step: Move) -> Tensor:
         attrs = dict(step.attrs)

@@ -44,6 +44,12 @@ class Dim:
     whole: bool = False
     operand: int = -1
 
+    @property
+    def padding(self) -> tuple[int, int]:
+        """``pad`` of a window in a solved relation."""
+        assert isinstance(self.pad, tuple)
+        return self.pad
+
     def __str__(self) -> str:
         match self.kind:
             case "axis":
@@ -229,7 +235,7 @@ def _solve(facts: list[tuple[str, int, Dim, int]], known: dict[str, int], name: 
 
 
 def _window_extent(d: Dim, n: int, axis: str, known: Mapping[str, int], name: str, where: str) -> int:
-    lo, hi = d.pad  # type: ignore[misc]
+    lo, hi = d.padding
     span, step = 0, 1
     for a, s in zip(d.axes, d.strides, strict=True):
         if a == axis:
@@ -254,7 +260,7 @@ def _size(d: Dim, known: Mapping[str, int], name: str) -> int:
         case "product":
             return prod(known[a] for a in d.axes)
         case "window":
-            lo, hi = d.pad  # type: ignore[misc]
+            lo, hi = d.padding
             return sum((known[a] - 1) * int(s) for a, s in zip(d.axes, d.strides, strict=True)) + 1 - lo - hi
         case _:
             raise ShapeError(f"{name}: a result dim {d} has no size of its own")

@@ -57,6 +57,10 @@ class Frame:
         """A written value, as the parent shall see it."""
         return value
 
+    def peek(self, tensor: Tensor) -> Tensor | None:
+        """What stands for a tensor of this level one level further out; ``None`` where nothing concrete does."""
+        return None
+
     # -- cells
     def read(self, cell: Cell) -> Tensor:
         if cell in self.now:
@@ -99,8 +103,8 @@ class Frame:
         writes = self.writes()
         self.open = False
         with self.outside():
-            frame: Frame | None = current()
-            while frame is not None and frame.parent is not None:
+            frame = current()
+            while frame.parent is not None:
                 for cell, value in writes:
                     frame.check_write(cell, value)
                 frame = frame.parent
@@ -110,8 +114,8 @@ class Frame:
     def allows_static_change(self, born: Callable[[Frame], bool]) -> bool:
         """May something static change here? Online frames (grad, vmap) run once a call and allow it; a trace does not,
         unless the thing was born inside it (``born(frame)``)."""
-        frame: Frame | None = self
-        while frame is not None and frame.parent is not None and not born(frame):
+        frame: Frame = self
+        while frame.parent is not None and not born(frame):
             if not frame.online:
                 return False
             frame = frame.parent

@@ -360,7 +360,8 @@ def rebuild(expr: Expr, parts: tuple[Expr, ...]) -> Expr:
         case Select():
             return replace(expr, condition=parts[0], a=parts[1], b=parts[2])
         case Requant():
-            return Requant(*parts, expr.type)
+            acc, m, z, lo, hi = parts
+            return Requant(acc, m, z, lo, hi, expr.type)
         case Intrinsic():
             return replace(expr, args=parts)
         case _:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from inspect import signature
 from types import FunctionType, MethodType, ModuleType
-from typing import Any, TypeVar, overload
+from typing import Any, SupportsIndex, TypeGuard, TypeVar, overload
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class _List(list[Any]):
     """A module's list: an entry that is a cell reads as its value; changes are reported."""
 
     @overload
-    def __getitem__(self, index: int) -> Any: ...  # type: ignore[override]
+    def __getitem__(self, index: SupportsIndex) -> Any: ...
     @overload
     def __getitem__(self, index: slice) -> list[Any]: ...
     def __getitem__(self, index: Any) -> Any:
@@ -145,7 +145,7 @@ def _value(entry: Any) -> Any:
     return entry.read() if isinstance(entry, Cell) else entry
 
 
-def _writes(old: Any, value: Any) -> bool:
+def _writes(old: Any, value: Any) -> TypeGuard[Cell]:
     """Is this assignment a write? Tensors, arrays and numbers are written to a cell; what was just read from another
     Param ties."""
     if not isinstance(old, Cell):

@@ -17,6 +17,7 @@ import numpy as np
 from shohin.core.axes import Relation, Shape, Solved, parse
 from shohin.core.dtypes import DType, short
 from shohin.core.errors import AttrError, DtypeError, RecordError, ShapeError
+from shohin.core.loop import Expr
 
 
 class _Mark:
@@ -156,7 +157,7 @@ class Op:
     fin: Callable[..., Any] | None
     numpy: Callable[..., Any]
     vjp: tuple[Rule, ...] | Callable[..., Any]
-    nest: Any
+    nest: str | Callable[..., Expr]
     batch: Callable[..., Any] | None
     alias: bool
     quant: Quant

@@ -90,7 +90,7 @@ class Tensor:
         while t.frame is not None:
             if not t.frame.open:
                 t.frame.admit(t)
-            inner = t.frame.peek(t) if hasattr(t.frame, "peek") else None
+            inner = t.frame.peek(t)
             if inner is None:
                 return t.data
             t = inner

@@ -96,7 +96,9 @@ def pack(site: Site, data: Mapping[str, Array]) -> tuple[Array, ...]:
     codes = np.stack([c for _, c in found]).astype(np.int8).reshape(len(w), 1 if layer.patch else layer.kh, -1)
     numbers = pack_numbers(pack_dot(codes).reshape(-1, _size(layer)), bits)
     blob = np.concatenate([books.view(np.uint8).reshape(len(numbers), -1), numbers], axis=1)
-    return blob.reshape(-1).view(np.int8), *tail(site, data, 1)
+    spare = 0 if _pass(layer) == 16 else 16  # whole vectors are read from the first channel of any pass
+    more = [np.concatenate([a, np.zeros(spare, a.dtype)]) for a in tail(site, data, 1)]
+    return blob.reshape(-1).view(np.int8), *more
 
 
 def _emit(site: Site, printer: Printer, name: str) -> str:

@@ -236,9 +236,12 @@ def fold_order(rank: int, axis: Sequence[int]) -> str:
     return "lanes16" if rank - 1 in axis else "chunks8"
 
 
+SHARE = Quant("share")
+
+
 def movement(name: str, *, attrs: Mapping[str, Attr], numpy: Callable[..., Any], vjp: Any, samples: Callable[..., Any], source: str,
              doc: str, axes: Any = None, shape: Callable[..., Any] | None = None, nest: Any = "derived", pad: Pad | None = None,
-             operands: Sequence[str] = ("x",), accepted: frozenset[DType] = dtypes.ANY, quant: Quant = Quant("share"),
+             operands: Sequence[str] = ("x",), accepted: frozenset[DType] = dtypes.ANY, quant: Quant = SHARE,
              batch: Callable[..., Any] | None = None) -> Function:  # fmt: skip
     """An op that moves elements and computes nothing. ``nest`` is "derived" from ``axes``, or a function
     ``(coords, load, operand avals, result aval, attrs) -> Expr`` that says which element stands at ``coords``."""

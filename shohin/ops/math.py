@@ -21,8 +21,8 @@ INF, NAN = math.inf, math.nan
 BIG = (0.0, -0.0, 1.0, -1.0, INF, -INF, NAN, 3.4e38, 1e-40)
 
 
-def _two(numpy: Any, accepted: frozenset[DType] = NUMERIC) -> dict[str, Any]:
-    return {"numpy": numpy, "accepted": accepted, "operands": ("x1", "x2"), "source": API, "tol": EXACT}
+def _two(numpy: Any, accepted: frozenset[DType] = NUMERIC, tol: Tol = EXACT) -> dict[str, Any]:
+    return {"numpy": numpy, "accepted": accepted, "operands": ("x1", "x2"), "source": API, "tol": tol}
 
 
 # ---------------------------------------------------------------------------------------------- cast
@@ -60,7 +60,7 @@ divide = elementwise("divide", body=lambda a, b: a / b, vjp=(lambda a, b, y, g: 
                      **_two(np.divide, FLOAT))  # fmt: skip
 pow = elementwise("pow", body=lambda a, b: loop.pow(a, b), domain=(0.2, 2.5), edges=(0.0, 1.0, 2.0),
                   vjp=(lambda a, b, y, g: g * b * pow(a, where(equal(b, 0), ones_like(b), b - 1)), lambda a, b, y, g: g * where(equal(a, 0), zeros_like(y), y * log(where(equal(a, 0), ones_like(a), a)))),
-                  quant=Quant.refuse("a power of two tensors has no integer definition"), **{**_two(np.power), "tol": Tol(16)})  # fmt: skip
+                  quant=Quant.refuse("a power of two tensors has no integer definition"), **_two(np.power, tol=Tol(16)))  # fmt: skip
 floor_divide = elementwise("floor_divide", body=lambda a, b: a // b, vjp=(NO_GRADIENT, NO_GRADIENT), domain=(1.0, 9.0), **_two(np.floor_divide))
 remainder = elementwise("remainder", body=lambda a, b: a % b, vjp=(lambda a, b, y, g: g, lambda a, b, y, g: -g * floor(a / b)), domain=(1.0, 9.0), **_two(np.remainder))
 maximum = elementwise("maximum", quant=Quant("clamp", rule="Q3", bounds=("constant", INF)), body=lambda a, b: loop.select((a > b) | loop.isnan(a) if a.dtype in FLOAT else a > b, a, b), edges=BIG,
@@ -68,7 +68,7 @@ maximum = elementwise("maximum", quant=Quant("clamp", rule="Q3", bounds=("consta
 minimum = elementwise("minimum", quant=Quant("clamp", rule="Q3", bounds=(-INF, "constant")), body=lambda a, b: loop.select((a < b) | loop.isnan(a) if a.dtype in FLOAT else a < b, a, b), edges=BIG,
                       vjp=(lambda a, b, y, g: _share(less(a, b), equal(a, b), g), lambda a, b, y, g: _share(greater(a, b), equal(a, b), g)), **_two(np.minimum))  # fmt: skip
 atan2 = elementwise("atan2", body=lambda a, b: loop.binary("atan2", a, b), domain=(0.3, 2.0),
-                    vjp=(lambda a, b, y, g: g * b / (a * a + b * b), lambda a, b, y, g: -g * a / (a * a + b * b)), **{**_two(np.arctan2, FLOAT), "tol": Tol(4)})  # fmt: skip
+                    vjp=(lambda a, b, y, g: g * b / (a * a + b * b), lambda a, b, y, g: -g * a / (a * a + b * b)), **_two(np.arctan2, FLOAT, Tol(4)))  # fmt: skip
 
 
 def _share(wins: Tensor, ties: Tensor, g: Tensor) -> Tensor:
@@ -190,5 +190,5 @@ def reciprocal(x: Any, /) -> Tensor:
     return 1 / x
 
 
-__all__ = [n for n, v in list(globals().items()) if isinstance(v, Function)] + [
+__all__ = [n for n, v in list(globals().items()) if isinstance(v, Function)] + [  # pyright: ignore[reportUnsupportedDunderAll]
     "astype", "clip", "full_like", "ones_like", "reciprocal", "square", "where", "zeros_like", "logical_and", "logical_or", "logical_xor"]

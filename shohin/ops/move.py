@@ -385,7 +385,7 @@ def concat(arrays: Sequence[Any], /, *, axis: int | None = 0) -> Tensor:
 
 def stack(arrays: Sequence[Any], /, *, axis: int = 0) -> Tensor:
     """Tensors of one shape joined along a new dim."""
-    return concat([expand_dims(a, axis=axis if axis >= 0 else axis) for a in arrays], axis=axis)
+    return concat([expand_dims(a, axis=axis) for a in arrays], axis=axis)
 
 
 def _promoted(tensors: Sequence[Tensor]) -> list[Tensor]:

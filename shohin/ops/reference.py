@@ -63,7 +63,7 @@ def _ranges(tensors: Sequence[Sequence[Dim]], shapes: Sequence[tuple[int, ...]],
 
 
 def _offset(d: Dim, at: dict[str, int]) -> int:
-    return sum(at[a] * int(s) for a, s in zip(d.axes[1:], d.strides[1:], strict=True)) - d.pad[0]  # type: ignore[index]
+    return sum(at[a] * int(s) for a, s in zip(d.axes[1:], d.strides[1:], strict=True)) - d.padding[0]
 
 
 def _view(array: Array, dims: Sequence[Dim], at: dict[str, int], ranges: dict[str, tuple[int, int]]) -> Array:

@@ -54,7 +54,7 @@ def differences(found: Any, reference: Any, tol: Tol) -> str | None:
     )
 
 
-def slope(f: Callable[[float], Array], step: float = 1e-4) -> Array:
+def slope(f: Callable[[float], Any], step: float = 1e-4) -> Array:
     """The derivative of ``f`` at 0 by central differences of two steps (error of order step^4)."""
     one = (f(step) - f(-step)) / (2 * step)
     two = (f(2 * step) - f(-2 * step)) / (4 * step)

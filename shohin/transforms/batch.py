@@ -243,10 +243,14 @@ def _axes(f: Any, in_axes: Any, args: Sequence[Any]) -> list[Any]:
     return [in_axes] * len(args)
 
 
+def _along(axis: Any, cell: Cell) -> Any:
+    return next((v for k, v in axis.items() if isinstance(cell, k)), None) if isinstance(axis, dict) else axis
+
+
 def _sizes(value: Any, axis: Any, where: str, sizes: dict[int, str], cells: dict[Cell, bool]) -> None:
     for module in modules_in(value):
         for path, cell in module.cells().items():
-            along = axis if not isinstance(axis, dict) else next((v for k, v in axis.items() if isinstance(cell, k)), None)
+            along = _along(axis, cell)
             if along not in (None, 0):
                 raise BatchError(f"vmap: {where}.{path}: cells are batched along axis 0 only")
             if cells.setdefault(cell, along == 0) != (along == 0):

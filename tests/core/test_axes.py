@@ -1,7 +1,5 @@
 """The relation of axes: parser, solver, transposition, by property."""
 
-
-
 import numpy as np
 import pytest
 from hypothesis import given

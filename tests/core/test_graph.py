@@ -1,6 +1,6 @@
 """The graph IR: text and back over random graphs, control flow and constants; the verifier's refusals."""
 
-# ruff: noqa: B023  (tables: one case a line)
+# ruff: noqa: B023
 
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Loop-IR expressions: meaning, dtype, rewriting; nests in every order."""
 
-
-
 import numpy as np
 import pytest
 from hypothesis import given

@@ -1,6 +1,6 @@
 """Trees, tensors and records: structure in and out, value semantics, totality."""
 
-# ruff: noqa: B007  (tables: one case a line)
+# ruff: noqa: B007
 
 from collections import namedtuple
 from dataclasses import fields, replace

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from shohin.core.op import Aval
 from shohin.core.tensor import as_tensor
 from shohin.core.trace import stage
 from shohin.deploy.library import build_library
-from shohin.deploy.source import Grid, write_c
+from shohin.deploy.source import DEVICE, HOST, Grid, write_c
 from shohin.kernels import qcommon
 from shohin.ops import qlinear, quant
 from shohin.targets import get_target
@@ -43,8 +44,8 @@ def cases() -> Cases:
     return Cases(0, 44)
 
 
-def write(cases: Cases, folder: Path) -> str:
-    text = write_c(cases.graph(), "net", grids=(GRID, GRID))
+def write(cases: Cases, folder: Path, machines: Any = DEVICE) -> str:
+    text = write_c(cases.graph(), "net", machines=machines, grids=(GRID, GRID))
     folder.mkdir(exist_ok=True)
     (folder / "network.h").write_text(text.header)
     (folder / "network.c").write_text(text.source)
@@ -77,6 +78,16 @@ def test_host_builds_give_the_reference_s_integers(cases: Cases, level: str, cc:
     x = cases.inputs(5)
     got, _ = build_library(tmp_path, level=level, cc=cc).run_painted(x)
     assert differing(cases, got, cases.reference(x)) == []
+
+
+def test_a_computer_s_artefact_gives_them_too(cases: Cases, tmp_path: Path) -> None:
+    """Three variants in one file: the widest vectors, narrower ones, plain loops."""
+    text = write(cases, tmp_path, HOST)
+    x = cases.inputs(2)
+    want = cases.reference(x)
+    for source in (text, text.replace("__AVX512F__", "NO_AVX512"), re.sub("__AVX512F__|__FMA__", "NO", text)):
+        (tmp_path / "network.c").write_text(source)
+        assert differing(cases, build_library(tmp_path).run(x), want) == []
 
 
 @pytest.mark.parametrize("branch", ["plain", "neon"])

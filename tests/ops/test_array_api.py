@@ -1,6 +1,6 @@
 """The functions of the array API standard against NumPy, eager and compiled; their derivatives by finite differences."""
 
-# ruff: noqa: B023  (tables: one case a line)
+# ruff: noqa: B023
 
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """A primitive of one's own: the program of api.md, every kind, a whole record, and reports that say what is wrong."""
 
-
-
 from dataclasses import fields
 
 import numpy as np
