@@ -262,7 +262,7 @@ class Module:
         """Every (path, cell or module) below, first paths and aliases alike, in the order of assignment."""
         yield from _named("", self, kind, set())
 
-    def cells(self, kind: type[C] = Cell) -> dict[str, C]:  # type: ignore[assignment]
+    def cells(self, kind: type[C] = Cell) -> dict[str, C]:
         """Cells by first path; a cell that is reached twice stands once (``aliases`` has the other names)."""
         found: dict[int, tuple[str, C]] = {}
         for path, cell in self.named(Cell):

@@ -17,7 +17,6 @@ from shohin.kernels.qcommon import FINISH, Layer, call, is_int8, shared, tail, u
 Array = np.ndarray[Any, Any]
 
 
-
 def _x86(positions: int, width: int) -> str:
     """C of one step of ``width`` channels by ``positions``: a pair of taps side by side is one ``vpmaddwd``."""
     v, mm, each = f"__m{16 * width}i", f"_mm{16 * width}", range(positions)
@@ -65,11 +64,9 @@ def _positions(positions: int, *widths: int) -> str:
     return f"""\
 static void shohin_q8_taps{positions}(const int8_t *const *taps, long count, long offset, long step, const int8_t *w, long ld,
                            const int32_t *bias, int32_t *acc, long n) {{
-  (void)step;
   long c = 0;
-  {{
-{steps}  }}
-}}
+  (void)step;
+{steps}}}
 """
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from ml_dtypes import iinfo
 
-from shohin.core import dtypes, interp, loop
+from shohin.core import dtypes, interp
 from shohin.core.axes import Shape, parse
 from shohin.core.dtypes import DType
 from shohin.core.errors import DtypeError, RecordError, ShapeError
@@ -332,10 +332,6 @@ def generator(name: str, *, attrs: Mapping[str, Attr], shape: Callable[..., Any]
         batch=None, alias=False, quant=Quant("constant"), tol=tol, samples=samples, edges=(),
     ))  # fmt: skip
     return Function(op)
-
-
-def const_like(value: float, x: loop.Expr) -> loop.Expr:
-    return loop.const(value, x.dtype)
 
 
 __all__ = ["DERIVED", "NO_GRADIENT", "Function", "broadcast", "coerce", "contraction", "elementwise", "fold_order", "generator", "movement", "names", "reduction"]

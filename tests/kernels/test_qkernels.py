@@ -18,7 +18,7 @@ from shohin.core.trace import stage
 from shohin.deploy.library import build_library
 from shohin.deploy.source import DEVICE, HOST, Grid, write_c
 from shohin.kernels import qcommon
-from shohin.ops import qlinear, quant
+from shohin.ops import math, qlinear, quant
 from shohin.targets import get_target
 from shohin.targets.board import build_firmware, run_firmware
 from shohin.targets.host import can_run
@@ -137,3 +137,18 @@ def test_weights_lie_in_runs_of_sixteen() -> None:
     np.testing.assert_array_equal(packed[0, 0, 3], w[3, 0, :16])
     np.testing.assert_array_equal(packed[1, 3, 0], [w[4, 1, 16]] + [0] * 15)
     assert not packed[1, :, 1:].any()
+
+
+def test_no_literal_multiplier_that_a_compiler_gets_wrong(tmp_path: Path) -> None:
+    """2^-16 (twin.md): clang's MVE turns ``(float)i * 0x1p-16f`` into another number."""
+    body = lambda q: quant.requant(math.astype(q, dtypes.int32) * 16384, as_tensor(np.float32(2.0**-16)), z=-1)
+    graph = stage(lambda q: [body(q)], [Aval((1, 256), dtypes.int8)], ["q"]).graph
+    text = write_c(graph, "net", grids=(GRID, GRID))
+    assert "1.5258789e-05" not in text.source and "0x1p-16" not in text.source
+    (tmp_path / "network.h").write_text(text.header)
+    (tmp_path / "network.c").write_text(text.source)
+    x = np.arange(-128, 128).astype(np.int8)[None]
+    np.testing.assert_array_equal(build_library(tmp_path).run(x), body(as_tensor(x)).numpy())
+    require_emulator()
+    board = get_target("cortex-m55")
+    np.testing.assert_array_equal(run_firmware(build_firmware(tmp_path, tmp_path / "b", board), x).outputs, body(as_tensor(x)).numpy())
