@@ -131,10 +131,10 @@ def _candidate(config: Config, console: Console, network: str, precision: str, n
     integer = precision != "float32"
     console.print(f"{network} {precision}: exporting and measuring")
     home = config.folder / f"{network}-{precision}"
-    art = export(net, task.test.x[:1], device=config.device, to=home / config.device)
+    art, host = (export(net, task.test.x[:1], device=device, to=home / device) for device in (config.device, "host"))
     metric = nn.accuracy
-    found = measure(art, task.test, metric=metric, board=config.board_images)
-    checked = compare(net, art, _first(task.test, 1000), board=config.board_images) if integer else None
+    found = measure(art, task.test, metric=metric, board=config.board_images, host=host)
+    checked = compare(net, art, _first(task.test, 1000), board=config.board_images, host=host) if integer else None
     assert found.accuracy is not None
     ram = found.ram_bytes or Number(art.arena_bytes + art.sections.data + art.sections.bss, "measured")
     over = config.budget.excess(flash=found.flash_bytes.value, ram=ram.value)

@@ -66,17 +66,18 @@ class Measurement:
 
 
 def measure(art: Artefact, data: Any, *, metric: Callable[[Any, Any], Any] | None = None, board: int = 16, repeats: int = 200,
-            timeout: float = 600.0) -> Measurement:  # fmt: skip
+            host: Artefact | None = None, timeout: float = 600.0) -> Measurement:  # fmt: skip
     """Run the artefact on real inputs: a ``Dataset`` (with ``metric``: accuracy too) or an array (n, ...), float32.
 
-    ``board`` is how many inputs the device's emulator gets.
+    ``board`` is how many inputs the device's emulator gets. ``host`` is the same network exported for the host, whose C
+    uses this processor's vectors; without it the device's C is what runs here too.
     """
     x = data.x if isinstance(data, Dataset) else np.asarray(data)
     if len(x) == 0:
         raise DeployError("measure: there are no inputs")
     notes: list[str] = []
     with tempfile.TemporaryDirectory(prefix="shohin-measure-") as work:
-        library = build_library(art.folder, Path(work) / "host")
+        library = build_library((host or art).folder, Path(work) / "host")
         entries = to_input(art, library, x)
         outputs = library.run(entries)
         _, observed = library.run_painted(entries[:8])
@@ -138,22 +139,22 @@ class Comparison:
 
 
 def compare(net: Any, art: Artefact, data: Any, *, board: int = 16, ccs: Sequence[str | None] = (None,), levels: Sequence[str] = ("native",),
-            timeout: float = 600.0) -> Comparison:  # fmt: skip
+            host: Artefact | None = None, timeout: float = 600.0) -> Comparison:  # fmt: skip
     """The quantized module, its Python integer reference, the artefact's C on this host and on the board, integer by integer.
 
-    ``ccs`` are compilers (``None``: the bundled one, ``"gcc"``), ``levels`` host CPU levels.
+    ``ccs`` are compilers (``None``: the bundled one, ``"gcc"``), ``levels`` host CPU levels; ``host`` as in ``measure``, compared too.
     """
     x = np.asarray(data.x if isinstance(data, Dataset) else data, np.float32)
     expected, reference = (_rows(f, net, x) for f in (Quantized.integers, integers))
     found: list[tuple[str, np.ndarray[Any, Any]]] = [("reference", reference)]
     with tempfile.TemporaryDirectory(prefix="shohin-compare-") as work:
         entries = None
-        for cc in ccs:
-            for level in levels:
-                name = f"host C ({cc or 'zig'}, {level})"
-                library = build_library(art.folder, Path(work) / f"{cc}-{level}", level=level, cc=cc)
-                entries = to_input(art, library, x)
-                found.append((name, library.run(entries)))
+        for which in dict.fromkeys((art, host or art)):
+            for cc in ccs:
+                for level in levels:
+                    library = build_library(which.folder, Path(work) / f"{which.device}-{cc}-{level}", level=level, cc=cc)
+                    entries = to_input(art, library, x)
+                    found.append((f"{which.device}'s C here ({cc or 'zig'}, {level})", library.run(entries)))
         if art.device != "host" and entries is not None:
             target = get_target(art.device)
             try:
