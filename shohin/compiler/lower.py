@@ -1,7 +1,7 @@
 """Compound operations in terms of simple ones, so that a printer has one meaning to print, in scalars and in lanes.
 
 Conversions from float to integer never are undefined here: the value is clipped first (NaN gives the lower bound,
-as in twin.md), where needed by the int32 or int64 range; without ``saturate`` the rest wraps, as NumPy on x86-64.
+as in docs/quantization.md), where needed by the int32 or int64 range; without ``saturate`` the rest wraps, as NumPy on x86-64.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def _small(r: Requant) -> bool:
 
 
 def _requant(r: Requant) -> Expr:
-    """twin.md Q3, in its order: product, clamp by integer bounds, round half to even, add z."""
+    """docs/quantization.md Q3, in its order: product, clamp by integer bounds, round half to even, add z."""
     f32, i32 = dtypes.float32, dtypes.int32
 
     def as_float(e: Expr) -> Expr:

@@ -1,4 +1,4 @@
-"""The definitions of ``twin.md`` as NumPy: every operation float32, in the order written, each rounded.
+"""The definitions of ``docs/quantization.md`` as NumPy: every operation float32, in the order written, each rounded.
 
 These functions *are* the quantized network: ``freeze`` computes its constants with them, the reference and C read what
 they gave. Source: ``docs/quantization.md`` (Q1, Q2, Q3, Q5, Q7, Q8); grids as Jacob et al. 2018 (arXiv:1712.05877).

@@ -80,7 +80,7 @@ class EmulatorMissing(TargetError):
 
 
 class QuantizationError(ShohinError):
-    """A place has no quantization rule, or a range cannot be proved (twin.md Q5)."""
+    """A place has no quantization rule, or a range cannot be proved (docs/quantization.md Q5)."""
 
 
 class PlanError(ShohinError, ValueError):

@@ -225,7 +225,7 @@ class Cast(Expr):
 
 @dataclass(frozen=True)
 class Requant(Expr):
-    """twin.md Q3: ``int(rhe(clip(float32(acc) * M, lo - z, hi - z))) + z``; one op, so that a target may emit it in integers."""
+    """docs/quantization.md Q3: ``int(rhe(clip(float32(acc) * M, lo - z, hi - z))) + z``; one op, so that a target may emit it in integers."""
 
     acc: Expr
     M: Expr
@@ -286,7 +286,7 @@ def maximum(a: Operand, b: Operand) -> Expr:
 
 
 def clip(x: Expr, lo: Operand, hi: Operand) -> Expr:
-    """``min(max(x, lo), hi)``; NaN gives ``lo`` (twin.md)."""
+    """``min(max(x, lo), hi)``; NaN gives ``lo`` (docs/quantization.md)."""
     return minimum(maximum(x, lo), hi)
 
 

@@ -89,7 +89,7 @@ class Pad:
 
 @dataclass(frozen=True)
 class Quant:
-    """The op's quantization (twin.md): ``kind`` is table, share, rule, clamp, inline or refuse.
+    """The op's quantization (docs/quantization.md): ``kind`` is table, share, rule, clamp, inline or refuse.
 
     ``rule`` names the definition in ``compress`` (Q2 contraction, Q7 add ...); ``reason`` is printed for refuse;
     ``grid`` is the result's (scale, zero point) where the definition fixes it; ``bounds`` what a clamp does: (a, b), where

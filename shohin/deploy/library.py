@@ -33,7 +33,7 @@ class HostLibrary:
     """A network's C, loaded into this process. It owns one arena: one thread at a time.
 
     ``path`` is a shared object that ``build_library`` made from ``folder``. Loading runs the self-check
-    (twin.md Q11) and raises ``TargetError`` if it fails, ``DeployError`` if the object is not of this header.
+    (docs/quantization.md Q11) and raises ``TargetError`` if it fails, ``DeployError`` if the object is not of this header.
     """
 
     def __init__(self, path: str | Path, folder: str | Path, *, level: str = "native") -> None:

@@ -1,6 +1,6 @@
 """A pure graph as the two C files of an artefact: ``network.h`` and ``network.c``.
 
-The body is the compiler's (``compiler.library``); here are its header, the boundary functions of twin.md Q1, and the
+The body is the compiler's (``compiler.library``); here are its header, the boundary functions of docs/quantization.md Q1, and the
 self-check of Q11.
 """
 

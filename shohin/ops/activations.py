@@ -1,4 +1,4 @@
-"""Activation functions: elementwise records, each quantized by a table (twin.md Q8), and ``stop_gradient``."""
+"""Activation functions: elementwise records, each quantized by a table (docs/quantization.md Q8), and ``stop_gradient``."""
 
 from __future__ import annotations
 

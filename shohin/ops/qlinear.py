@@ -23,7 +23,7 @@ PART = Quant.refuse("it is part of a quantized network already")
 
 def _record(name: str, doc: str, axes: str, attrs: Mapping[str, Attr], numpy: Any, samples: Any) -> Op:
     return register(Op(
-        name=name, kind="contraction", doc=doc, source="twin.md Q2", operands=("q", "w"), results=("acc",), attrs={**attrs, "zero": Attr(type="static")},
+        name=name, kind="contraction", doc=doc, source="docs/quantization.md Q2", operands=("q", "w"), results=("acc",), attrs={**attrs, "zero": Attr(type="static")},
         dtypes=Dtypes(accepted=(_Q, _W), same=False, result=lambda found, a: (dtypes.int32,), compute=lambda d: dtypes.int32, accumulator=lambda d: dtypes.int32),
         axes=axes, shape=None, body=lambda x, w, zero, **rest: (x - zero, w), combiner="fma", identity=lambda d: 0, order="sequence", pad=Pad("zero", "multiply"), fin=None,
         numpy=numpy, vjp=(NO_GRADIENT, NO_GRADIENT), nest="derived", batch=None, alias=False, quant=PART, tol=EXACT, samples=samples, edges=(),

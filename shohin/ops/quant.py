@@ -1,4 +1,4 @@
-"""Ops that a quantized network is made of: rounding onto a grid, requantization, tables (``twin.md``, Q1-Q10).
+"""Ops that a quantized network is made of: rounding onto a grid, requantization, tables (``docs/quantization.md``, Q1-Q10).
 
 ``quantize``, ``requantize`` and ``lookup_ste`` work on float32 tensors that hold integers and have straight-through
 gradients, zero where the clip acted; ``requant`` and ``lookup`` are the same on integers, for deployed programs.
@@ -53,21 +53,21 @@ def _draw(scale: tuple[float, float]) -> Callable[[np.random.Generator], list[Sa
 quantize = elementwise(
     "quantize", operands=("x", "s", "lo", "hi"), numpy=lambda x, s, lo, hi: np.rint(clip(x / s, lo, hi)), body=lambda x, s, lo, hi: loop.rint(loop.clip(x / s, lo, hi)),
     vjp=(lambda x, s, lo, hi, y, g: _inside(x / s, lo, hi, g / s), lambda x, s, lo, hi, y, g: _inside(x / s, lo, hi, -g * x / (s * s)), NO_GRADIENT, NO_GRADIENT),
-    quant=PART, tol=EXACT, source="twin.md Q1", samples=_draw((0.02, 0.1)), doc="``rhe(clip(x / s, lo, hi))``: the integer of a grid of step s; its gradient is that of x / s inside the bounds, else 0.",
+    quant=PART, tol=EXACT, source="docs/quantization.md Q1", samples=_draw((0.02, 0.1)), doc="``rhe(clip(x / s, lo, hi))``: the integer of a grid of step s; its gradient is that of x / s inside the bounds, else 0.",
 )  # fmt: skip
 requantize = elementwise(
     "requantize", operands=("acc", "M", "lo", "hi"), numpy=lambda acc, M, lo, hi: np.rint(clip(acc * M, lo, hi)), body=lambda acc, M, lo, hi: loop.rint(loop.clip(acc * M, lo, hi)),
     vjp=(lambda acc, M, lo, hi, y, g: _inside(acc * M, lo, hi, g * M), lambda acc, M, lo, hi, y, g: _inside(acc * M, lo, hi, g * acc), NO_GRADIENT, NO_GRADIENT),
-    quant=PART, tol=EXACT, source="twin.md Q3", samples=_draw((20.0, 60.0)), doc="``rhe(clip(acc * M, lo, hi))`` on float32 integers; its gradient is that of acc * M inside the bounds, else 0.",
+    quant=PART, tol=EXACT, source="docs/quantization.md Q3", samples=_draw((20.0, 60.0)), doc="``rhe(clip(acc * M, lo, hi))`` on float32 integers; its gradient is that of acc * M inside the bounds, else 0.",
 )  # fmt: skip
 bound_gain = elementwise(
     "bound_gain", numpy=lambda k: np.where(k < 0, -clip(-k, np.asarray(SMALL, k.dtype), np.asarray(GAIN, k.dtype)), clip(k, np.asarray(SMALL, k.dtype), np.asarray(GAIN, k.dtype))),
-    body=lambda k: loop.select(k < 0, -loop.clip(-k, SMALL, GAIN), loop.clip(k, SMALL, GAIN)), vjp=lambda k, y, g: g, quant=PART, tol=EXACT, source="twin.md Q2",
+    body=lambda k: loop.select(k < 0, -loop.clip(-k, SMALL, GAIN), loop.clip(k, SMALL, GAIN)), vjp=lambda k, y, g: g, quant=PART, tol=EXACT, source="docs/quantization.md Q2",
     edges=(0.0, -0.0, 1e-20, -1e-20, 1e20, -1e20), doc="k with 2^-40 <= |k| <= 2^40, its sign kept, zero positive; the gradient passes.",
 )  # fmt: skip
 bound_multiplier = elementwise(
     "bound_multiplier", numpy=lambda m: np.where(np.abs(m) < np.asarray(SMALL, m.dtype), np.zeros_like(m), clip(m, np.asarray(-MOST, m.dtype), np.asarray(MOST, m.dtype))),
-    body=lambda m: loop.select(loop.Un("abs", m) < SMALL, 0.0, loop.clip(m, -MOST, MOST)), vjp=lambda m, y, g: g, quant=PART, tol=EXACT, source="twin.md Q2",
+    body=lambda m: loop.select(loop.Un("abs", m) < SMALL, 0.0, loop.clip(m, -MOST, MOST)), vjp=lambda m, y, g: g, quant=PART, tol=EXACT, source="docs/quantization.md Q2",
     edges=(0.0, 1e-13, -1e-13, 1025.0, -1e30), doc="M with |M| > 2^10 -> +-2^10 and |M| < 2^-40 -> 0; the gradient passes.",
 )  # fmt: skip
 
@@ -93,7 +93,7 @@ def _requant_samples(rng: np.random.Generator) -> list[Sample]:
 
 _I32 = frozenset({dtypes.int32})
 _requant = register(Op(
-    name="requant", kind="elementwise", doc="``int(rhe(clip(float32(acc) * M, lo - z, hi - z))) + z``.", source="twin.md Q3", operands=("acc", "M"), results=("q",),
+    name="requant", kind="elementwise", doc="``int(rhe(clip(float32(acc) * M, lo - z, hi - z))) + z``.", source="docs/quantization.md Q3", operands=("acc", "M"), results=("q",),
     attrs={n: Attr(type="static") for n in ("z", "lo", "hi")} | {"dtype": Attr(type="dtype")},
     dtypes=Dtypes(accepted=(_I32, frozenset({dtypes.float32})), same=False, result=lambda found, a: (a["dtype"],), compute=lambda d: d, accumulator=lambda d: d),
     axes=lambda shapes, attrs: f"{' '.join(names(len(shapes[0])))}, {' '.join(names(len(shapes[0])))} -> {' '.join(names(len(shapes[0])))}", shape=None, body=_requant_body, combiner=None,
@@ -154,7 +154,7 @@ def _lookup_samples(extra: int) -> Callable[[np.random.Generator], list[Sample]]
 
 def _lookup(name: str, operands: tuple[str, ...], vjp: tuple[Any, ...], doc: str) -> Op:
     return register(Op(
-        name=name, kind="indexing", doc=doc, source="twin.md Q8", operands=operands, results=("y",), attrs={},
+        name=name, kind="indexing", doc=doc, source="docs/quantization.md Q8", operands=operands, results=("y",), attrs={},
         dtypes=Dtypes(accepted=(_CODES, dtypes.NUMERIC), same=False, result=lambda found, a: (found[1],), compute=lambda d: d, accumulator=lambda d: d),
         axes=None, shape=_table_shape, body=None, combiner=None, identity=None, order=None, pad=None, fin=None, numpy=_lookup_numpy, vjp=vjp, nest=_lookup_nest,
         batch=_lookup_lanes(name), alias=False, quant=PART, tol=EXACT, samples=_lookup_samples(len(operands) - 2), edges=(),

@@ -145,7 +145,7 @@ def run_firmware(firmware: Firmware, inputs: np.ndarray, timeout: float = 300.0)
     """Runs the firmware on each row of ``inputs`` (n, input_size); ``timeout`` in seconds of the host's time.
 
     Raises ``EmulatorMissing`` without QEMU, ``TargetError`` where the network fails, faults, leaves its arena,
-    fails its self-check (twin.md Q11), or does not finish in time.
+    fails its self-check (docs/quantization.md Q11), or does not finish in time.
     """
     source, board = firmware.source, firmware.board
     x = source.inputs(inputs)

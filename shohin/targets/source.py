@@ -82,4 +82,4 @@ def read_source(folder: str | Path) -> Source:
 def selfcheck_failed(where: str, source: Source, status: int) -> TargetError:
     """The error for a build whose arithmetic is not the one that the integers are defined by."""
     return TargetError(f"{where}: {source.name}_selfcheck returned {status}, expected 0: this build's arithmetic is "
-                       f"not the defined one (fast-math, contraction or rounding mode; twin.md Q11)")
+                       f"not the defined one (fast-math, contraction or rounding mode; docs/quantization.md Q11)")

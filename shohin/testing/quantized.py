@@ -1,4 +1,4 @@
-"""Quantization by table (twin.md Q8): for an op of one tensor, 256 integers in and out.
+"""Quantization by table (docs/quantization.md Q8): for an op of one tensor, 256 integers in and out.
 
 The table is ``q' = clip(rint(f(s (q - z)) / s') + z')``; what is checked is that the record supplies what the table
 needs: finite values on a grid, one operand, and no state.

@@ -1,4 +1,4 @@
-"""twin.md, definition by definition, against arithmetic written out independently (fractions, loops, float64)."""
+"""docs/quantization.md, definition by definition, against arithmetic written out independently (fractions, loops, float64)."""
 
 import math
 from fractions import Fraction

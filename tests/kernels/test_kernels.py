@@ -34,7 +34,7 @@ def expected(library: object, case: Case, arrays: Sequence[np.ndarray]) -> np.nd
         return y
     with np.errstate(all="ignore"):
         y = (y + arrays[2]) * arrays[3]
-    y = np.where(y > np.float32(-0.25), y, np.float32(-0.25))  # NaN gives the lower bound (twin.md)
+    y = np.where(y > np.float32(-0.25), y, np.float32(-0.25))  # NaN gives the lower bound (docs/quantization.md)
     return np.where(y < np.float32(6), y, np.float32(6))
 
 

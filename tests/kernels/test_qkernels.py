@@ -140,7 +140,7 @@ def test_weights_lie_in_runs_of_sixteen() -> None:
 
 
 def test_no_literal_multiplier_that_a_compiler_gets_wrong(tmp_path: Path) -> None:
-    """2^-16 (twin.md): clang's MVE turns ``(float)i * 0x1p-16f`` into another number."""
+    """2^-16 (docs/quantization.md): clang's MVE turns ``(float)i * 0x1p-16f`` into another number."""
     body = lambda q: quant.requant(math.astype(q, dtypes.int32) * 16384, as_tensor(np.float32(2.0**-16)), z=-1)
     graph = stage(lambda q: [body(q)], [Aval((1, 256), dtypes.int8)], ["q"]).graph
     text = write_c(graph, "net", grids=(GRID, GRID))

@@ -1,6 +1,6 @@
 """A network written by hand against the contract of exported C, and its integer reference in NumPy.
 
-Two fully connected layers, 48 -> 20 -> 7, int8, requantized as in twin.md Q3; the hidden layer lives in the arena.
+Two fully connected layers, 48 -> 20 -> 7, int8, requantized as in docs/quantization.md Q3; the hidden layer lives in the arena.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def reference(x: np.ndarray) -> np.ndarray:
 
 
 def quantize(x: np.ndarray) -> np.ndarray:
-    """int8 from float32 (twin.md Q1)."""
+    """int8 from float32 (docs/quantization.md Q1)."""
     return (np.rint(np.clip(x / IN_SCALE, -128 - IN_ZERO, 127 - IN_ZERO)).astype(np.int32) + IN_ZERO).astype(np.int8)
 
 

@@ -115,7 +115,7 @@ def test_a_stack_that_just_fits_and_one_that_does_not(tmp_path):
 
 
 def test_a_failed_selfcheck_stops_the_run(tmp_path):
-    with pytest.raises(TargetError, match=r"small_selfcheck returned 7, expected 0.*twin.md Q11"):
+    with pytest.raises(TargetError, match=r"small_selfcheck returned 7, expected 0.*docs/quantization.md Q11"):
         run("cortex-m55", small_network.write(tmp_path, check="7"), small_network.inputs(1))
 
 
