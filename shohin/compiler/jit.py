@@ -59,13 +59,23 @@ class Program:
 
     def _own(self, cell: Cell) -> Array:
         """The cell's array, to be written in place; a copy if any Python object still refers to the present one."""
-        tensor = cell.stored()
-        array = tensor.payload
-        # references: the cell and `tensor` here to the tensor; the tensor and `array` here to the array
-        if sys.getrefcount(tensor) > 3 or sys.getrefcount(array) > 3 or not array.flags.owndata or not array.flags.c_contiguous:
-            array = array.copy()
-            cell._stored = interp.make(array)
-        return array
+        tensor, array = _references(cell)
+        payload: Array = cell.stored().payload
+        if tensor > _ALONE[0] or array > _ALONE[1] or not payload.flags.owndata or not payload.flags.c_contiguous:
+            payload = payload.copy()
+            cell._stored = interp.make(payload)
+        return payload
+
+
+def _references(cell: Cell) -> tuple[int, int]:
+    """How many references there are to a cell's tensor and to its array, counted from here."""
+    tensor = cell.stored()
+    array = tensor.payload
+    return sys.getrefcount(tensor), sys.getrefcount(array)
+
+
+_ALONE = _references(Cell(np.zeros(1, np.float32)))
+"""The counts for a cell whose value nobody holds; how many they are differs between versions of Python."""
 
 
 class Jit:

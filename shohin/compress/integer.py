@@ -128,5 +128,5 @@ class Reference:
 def windows(x: Array, kernel: Any, stride: Any, padding: Any, fill: int) -> Array:
     """n h' w' c kh kw: views of the windows of x (n, h, w, c)."""
     padded = np.pad(x, ((0, 0), *padding, (0, 0)), constant_values=fill)
-    view = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(1, 2))  # type: ignore[call-overload]
+    view = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(1, 2))
     return view[:, :: stride[0], :: stride[1]]

@@ -78,10 +78,10 @@ def lower(net: Quantized, *avals: Aval, every: bool = False) -> Lowered:
     ranges = intervals.prove(graph, [(-128, 127)] * len(graph.inputs))
     place = {s.output: s.place for s in program.steps}
     name = lambda k: program.values[k].grid
-    out = tuple(grids[name(k)] if v.dtype == dtypes.int8 else None for k, v in zip(wanted, graph.outputs, strict=True))  # type: ignore[index]
+    out = tuple(grids[name(k)] if v.dtype == dtypes.int8 else None for k, v in zip(wanted, graph.outputs, strict=True))
     return Lowered(
         graph, tuple(grids[name(entered[k])] for k in program.inputs), out, tuple(place[k] for k in wanted), ranges
-    )  # type: ignore[index]
+    )
 
 
 @dataclass

@@ -204,8 +204,10 @@ class _Repair:
         consts = _constants(graph)
         for now, s in itertools.zip_longest(flat(graph), self.found.seen):
             place = (s.node if s is not None else now).place
-            same = now is not None and s is not None and now.op is s.node.op
-            why = self._change(now, s, consts) if same else "the ops are others"
+            if now is not None and s is not None and now.op is s.node.op:
+                why = self._change(now, s, consts)
+            else:
+                why = "the ops are others"
             if why:
                 return _module(place), f"{place}: {why}"
         return None, ""
