@@ -18,7 +18,6 @@ import numpy as np
 import shohin as sh
 from bench.peers import python
 from shohin import nn, optim
-from shohin.compiler.jit import jit
 from shohin.nn.models import NETWORKS
 from shohin.targets.host import CPU
 
@@ -32,7 +31,7 @@ def ours(name: str) -> Any:
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((64, 28, 28, 1)).astype(np.float32), rng.integers(0, 10, 64)
 
-    @jit
+    @sh.jit
     def step(net: Any, opt: Any, x: Any, y: Any) -> Any:
         loss, grads = sh.value_and_grad(lambda net, x, y: nn.cross_entropy(net(x), y))(net, x, y)
         opt.update(net, grads)

@@ -59,6 +59,9 @@ MUTANTS: dict[str, Callable[[], Op]] = {
     "prod: identity 0": lambda: changed("prod", identity=lambda d: 0),
     "max: identity 0": lambda: changed("max", identity=lambda d: 0),
     "sum: combined by max": lambda: changed("sum", combiner="max", identity=lambda d: -np.inf),
+    "sum: of magnitudes": lambda: changed("sum", body=lambda x: abs(x)),
+    "max: twice as large": lambda: changed("max", fin=lambda m: m * 2),
+    "leaky_relu: half the slope": lambda: changed("leaky_relu", body=lambda x, slope: loop.select(x < 0, x * (slope / 2), x)),
     "transpose: the inverse permutation": lambda: changed(
         "transpose", numpy=lambda x, axes: np.transpose(x, np.argsort(axes))),
     "transpose: a vjp with the axes as they were": lambda: changed(

@@ -7,13 +7,14 @@ asked for through ``At``: (operand number, coordinates, guard, pad) -> expressio
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from shohin.core import dtypes, loop
 from shohin.core.axes import Dim, Solved
 from shohin.core.dtypes import DType
-from shohin.core.errors import IRError
+from shohin.core.errors import IRError, RecordError
 from shohin.core.graph import Node
 from shohin.core.loop import Expr, Var
 from shohin.core.nest import Acc, Loop, Nest, Out
@@ -58,6 +59,26 @@ def pointwise(node: Node, coords: Sequence[Expr], at: At) -> Expr:
 def _widened(op: Any, x: Expr) -> Expr:
     wide = op.dtypes.compute(x.dtype)
     return loop.cast(x, wide)
+
+
+def _called(function: Callable[..., Any], values: Sequence[Expr], attrs: Attrs) -> Any:
+    """A record's body or fin on ``values``, with the attributes that its signature takes."""
+    taken = inspect.signature(function).parameters if attrs else {}
+    every = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in taken.values())
+    return function(*values, **{k: v for k, v in attrs.items() if every or k in taken})
+
+
+def _term(op: Any, x: Expr, attrs: Attrs, kind: DType, guard: Expr | None = None, outside: Any = 0) -> Expr:
+    """What a fold takes of the element ``x``: the body on it, in the accumulator's dtype (in the compute dtype where that one
+    would lose: a test on floats that counts in integers). Where the guard fails a body's term is ``outside``."""
+    x = _widened(op, x)
+    lossy = (x.dtype in dtypes.FLOATING and kind not in dtypes.FLOATING) or kind == dtypes.bool_
+    wide = x if lossy else loop.cast(x, kind)
+    term = wide if op.body is None else _called(op.body, (wide,), attrs)
+    if not isinstance(term, Expr):
+        raise RecordError(f"op {op.name!r}: the body of a fold by {op.combiner} gives {type(term).__name__}, expected one expression")
+    cast = loop.not_equal(term, 0) if kind == dtypes.bool_ and term.dtype != kind else loop.cast(term, kind)
+    return cast if guard is None or term is wide else loop.select(guard, cast, loop.const(outside, kind))
 
 
 def _bind_result(d: Dim, c: Expr, solved: Solved, names: dict[str, Expr]) -> None:
@@ -158,20 +179,36 @@ def _related(node: Node, out: str, at: At) -> Nest:
     pad = identity if op.combiner != "fma" else 0
     if op.pad is not None and isinstance(op.pad.value, str) and op.pad.value in node.attrs:
         pad = node.attrs[op.pad.value]
-    values = [loop.cast(at(k, index, guard, pad if guard is not None else None), kind) for k, index in enumerate(indices)]
-    integer = kind in dtypes.INTEGER
+    elif op.pad is not None and op.pad.mode == "multiply" and op.pad.value != "identity":
+        pad = op.pad.value
+    values = [at(k, index, guard, pad if guard is not None else None) for k, index in enumerate(indices)]
+    skips = op.pad is None or op.pad.mode == "skip" or op.pad.value == "identity"
     combiner = op.combiner or "add"
-    terms: tuple[Expr, ...] = tuple(values)
     if combiner == "fma":
-        assert op.body is not None
-        terms = op.body(*values, **node.attrs)
-    if combiner == "fma" and integer:
-        combiner, terms = "add", (terms[0] * terms[1],)
+        wide = [loop.cast(v, kind) for v in values]
+        terms = _factors(op, wide, node.attrs)
+        if guard is not None and skips and any(t not in wide for t in terms):
+            terms = tuple(loop.select(guard, loop.cast(t, kind), loop.const(0, kind)) for t in terms)
+        if kind in dtypes.INTEGER:
+            combiner, terms = "add", (terms[0] * terms[1],)
+    else:
+        terms = (_term(op, values[0], node.attrs, kind, guard if skips else None, identity),)
     acc = Acc(("acc",), combiner, (loop.const(identity, kind),), terms, (kind,))
     order = op.order or fold_order(len(node.operands[0].shape), node.attrs.get("axis", ()))
     if not red:  # nothing to fold: one term
         red = [Loop("once", 1)]
-    return Nest(tuple(free), tuple(red), (acc,), (Out(out, tuple(store), loop.cast(loop.Name("acc", kind), result.dtype)),), order, node.place)
+    total: Expr = loop.Name("acc", kind)
+    if op.fin is not None:
+        total = _called(op.fin, (total,), node.attrs)
+    return Nest(tuple(free), tuple(red), (acc,), (Out(out, tuple(store), loop.cast(total, result.dtype)),), order, node.place)
+
+
+def _factors(op: Any, values: Sequence[Expr], attrs: Attrs) -> tuple[Expr, ...]:
+    """The two factors whose product an ``fma`` adds."""
+    found = tuple(values) if op.body is None else _called(op.body, values, attrs)
+    if not isinstance(found, tuple) or len(found) != 2:
+        raise RecordError(f"op {op.name!r}: combiner fma needs a body that gives two factors (a, b)")
+    return found
 
 
 def _free(shape: Sequence[int], skip: int | None = None) -> tuple[list[Loop], list[Expr]]:
@@ -184,23 +221,25 @@ def _arg(node: Node, outs: Sequence[str], at: At, temp: Temp) -> list[Nest]:
     axis, shape = node.attrs["axis"], node.operands[0].shape
     free, coords = _free(shape, axis)
     x = at(0, tuple(coords), None, None)
-    x = loop.cast(x, node.op.dtypes.compute(x.dtype))
+    x = _term(node.op, x, node.attrs, node.op.dtypes.compute(x.dtype))
     first = at(0, tuple(loop.const(0, dtypes.int32) if k == axis else c for k, c in enumerate(coords)), None, None)
-    acc = Acc(("best", "place"), node.op.combiner or "max", (loop.cast(first, x.dtype), loop.const(0, dtypes.int64)), (x, loop.cast(coords[axis], dtypes.int64)), (x.dtype, dtypes.int64))
+    first = _term(node.op, first, node.attrs, x.dtype)
+    acc = Acc(("best", "place"), node.op.combiner or "max", (first, loop.const(0, dtypes.int64)), (x, loop.cast(coords[axis], dtypes.int64)), (x.dtype, dtypes.int64))
     store = tuple(c for k, c in enumerate(coords) if k != axis)
     return [Nest(tuple(free), (Loop(f"i{axis}", shape[axis]),), (acc,), (Out(outs[0], store, loop.Name("place", dtypes.int64)),), "sequence", node.place)]
 
 
 def _running(node: Node, outs: Sequence[str], at: At, temp: Temp) -> list[Nest]:
-    """Each element is the sum of those up to it, in order."""
+    """Each element is the fold of those up to it, in order."""
     axis, shape = node.attrs["axis"], node.operands[0].shape
     free, coords = _free(shape)
     inner = Var("j")
     index = tuple(inner if k == axis else c for k, c in enumerate(coords))
     kind = node.op.dtypes.accumulator(node.operands[0].dtype)
     guard = inner <= coords[axis]
-    term = loop.cast(at(0, index, guard, 0), kind)
-    acc = Acc(("acc",), "add", (loop.const(0, kind),), (term,), (kind,))
+    identity = node.op.identity(kind)
+    term = _term(node.op, at(0, index, guard, identity), node.attrs, kind, guard, identity)
+    acc = Acc(("acc",), node.op.combiner or "add", (loop.const(identity, kind),), (term,), (kind,))
     return [Nest(tuple(free), (Loop("j", shape[axis]),), (acc,), (Out(outs[0], tuple(coords), loop.cast(loop.Name("acc", kind), node.results[0].dtype)),), "sequence", node.place)]
 
 

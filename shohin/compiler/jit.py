@@ -53,6 +53,13 @@ class Program:
             self.writes[k].store(interp.make(out[self.results + k]))  # type: ignore[arg-type]
         return [interp.make(a) for a in out[: self.results]]  # type: ignore[arg-type]
 
+    def __repr__(self) -> str:
+        return f"<program of {len(self.graph.nodes)} nodes: {self.leaves} inputs, {len(self.cells)} cells, {len(self.writes)} written; {self.compiled!r}>"
+
+    def __str__(self) -> str:
+        """The graph as traced, then what was compiled."""
+        return f"{self.graph}\n{self.compiled}"
+
     @functools.cached_property
     def _written(self) -> frozenset[Cell]:
         return frozenset(self.writes)

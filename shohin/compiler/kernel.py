@@ -37,6 +37,10 @@ class Machine:
     threads: int
 
 
+GENERIC = Machine(level="generic", vector_bytes=0, features=frozenset(), threads=1)
+"""Plain C: no vector extensions, one thread."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Site:
     """One use of a kernel: its buffers, attributes, ports, by the op's names."""
@@ -86,7 +90,8 @@ class Kernel:
     ``static void name(void *const *b, char *shared, char *scratch, long chunk, long chunks)``, which does piece ``chunk`` of ``chunks``; ``b`` holds the program's buffers. ``chunks(site)`` is how many pieces
     (independent, run in any order on any thread); ``scratch`` is ``workspace(site)`` bytes per thread slot, ``shared``
     is ``shared(site)`` bytes for all chunks and phases (partials); both 64-byte aligned, in the arena. Several ``phases`` run one after another with a barrier between (a reduction's partials).
-    ``pack(site, data)`` turns constants (arrays by buffer) into new ones at compile time: further operands, in its order.
+    ``pack(site, data)`` turns constants (arrays by buffer) into new ones at compile time: further operands, in its order;
+    ``packed`` says what they are, for readers of the C.
     """
 
     name: str
@@ -100,6 +105,7 @@ class Kernel:
     order: str
     flops: Callable[[Site], float]
     pack: Callable[[Site, Mapping[str, Any]], tuple[Any, ...]] | None = None
+    packed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ exactly rounded (``sqrtf``, ``rintf`` ..., ``fmaf`` where the program says so).
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,14 +19,13 @@ from shohin.compiler import ctext
 from shohin.compiler.builder import PLACEHOLDER, Emitted
 from shohin.compiler.ctext import HALF, literal, stored
 from shohin.compiler.emit import emit_nest
-from shohin.compiler.kernel import Machine
-from shohin.compiler.plan import Plan, plan
+from shohin.compiler.kernel import GENERIC, KERNELS, Machine
+from shohin.compiler.plan import Plan, plan, uses_of
 from shohin.compiler.program import emit_kernel, merge
 from shohin.compiler.schedule import Options
+from shohin.core.dtypes import short
 from shohin.core.errors import IRError
-from shohin.core.nest import Buffer, Jump, Nest, Program, verify_nest
-
-GENERIC = Machine(level="generic", vector_bytes=0, features=frozenset(), threads=1)
+from shohin.core.nest import Buffer, Jump, KernelCall, Nest, Program, verify_nest
 
 
 def emit_library(program: Program, name: str, *, machine: Machine = GENERIC, align: int = 16) -> str:
@@ -46,15 +45,20 @@ class Variant:
     machine: Machine
 
 
-def emit_variants(variants: Sequence[Variant], name: str, *, align: int = 16) -> str:
-    """The C text of programs that do the same; the first whose condition holds is compiled. Constants stand once."""
+def emit_variants(variants: Sequence[Variant], name: str, *, align: int = 16, about: str = "", header: str = "") -> str:
+    """The C text of programs that do the same; the first whose condition holds is compiled. Constants stand once.
+
+    It begins with a comment: ``about``, then the table of steps (of the first program); it includes ``header``.
+    """
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise IRError(f"{name!r} is not a C identifier; choose another name for the library")
     constants: dict[tuple[Any, ...], tuple[str, str]] = {}
     parts: list[str] = []
+    tables: list[str] = []
     arena = 0
     for v in variants:
-        text, size = _emit(v, name, align, constants)
+        text, size, table = _emit(v, name, align, constants)
+        tables.append(table)
         arena = max(arena, size)
         if v.condition or parts:
             parts.append(f"#{'elif' if parts else 'if'} {v.condition}" if v.condition else "#else")
@@ -62,7 +66,13 @@ def emit_variants(variants: Sequence[Variant], name: str, *, align: int = 16) ->
     if len(parts) > 1:
         parts.append("#endif\n")
     head = f"#define {name}_ARENA_BYTES {max(arena, 1)}\n"
-    return "\n".join([ctext.HEADER, ALIGN, head, *(text for _, text in constants.values()), *parts])
+    banner = _block([*about.splitlines(), f"Arena: {max(arena, 1):,} bytes, aligned to {align}.", "", *tables[0].splitlines()])
+    include = [f'#include "{header}"'] if header else []
+    return "\n".join([banner, *include, ctext.HEADER, ALIGN, head, *(text for _, text in constants.values()), *parts])
+
+
+def _block(lines: Sequence[str]) -> str:
+    return "/* " + "\n".join(f" * {_comment(line)}".rstrip() for line in lines)[3:] + "\n */"
 
 
 ALIGN = """\
@@ -74,8 +84,9 @@ ALIGN = """\
 """
 
 
-def _emit(v: Variant, name: str, align: int, constants: dict[tuple[Any, ...], tuple[str, str]]) -> tuple[str, int]:
-    """Functions of one variant, and the bytes of its arena; adds to the constants (name and text by dtype, shape, bytes)."""
+def _emit(v: Variant, name: str, align: int, constants: dict[tuple[Any, ...], tuple[str, str]]) -> tuple[str, int, str]:
+    """Functions of one variant, the bytes of its arena, the table of its steps; adds to the constants (name and text by
+    dtype, shape, bytes)."""
     program = replace(v.program, buffers=tuple(replace(b, alias=None) for b in v.program.buffers))
     buffers = {b.name: b for b in program.buffers}
     options = Options(vectors=v.machine.vector_bytes >= 16, most=1, sums={64: 8}.get(v.machine.vector_bytes, 4))
@@ -87,12 +98,14 @@ def _emit(v: Variant, name: str, align: int, constants: dict[tuple[Any, ...], tu
         else emit_kernel(s, buffers, v.machine)
         for s in program.steps
     ]
+    steps = [replace(s, phases=tuple(p for p in s.phases if p.chunks > 0)) for s in steps]
     memory = plan(program, [s.scratch for s in steps], [s.shared for s in steps], align=align)
     functions = merge(steps)
     names = {text: f"{name}_f{i}" for i, text in enumerate(functions)}
     needs = [n for f in functions.values() for n in f.needs]
     used = {n for s in steps for p in s.phases for n in p.function.slots}
     where: dict[str, str] = {}
+    roles = _roles(program)
     for b in program.buffers:
         if b.role == "const" and b.name in used:
             data = np.ascontiguousarray(program.data[b.name])
@@ -101,20 +114,59 @@ def _emit(v: Variant, name: str, align: int, constants: dict[tuple[Any, ...], tu
                 taken = {c for c, _ in constants.values()}
                 plain = f"{name}_{re.sub(r'[^A-Za-z0-9_]', '_', b.name)}"
                 c = next(c for k in range(len(taken) + 1) if (c := f"{plain}_v{k}" if k else plain) not in taken)
-                constants[key] = (c, _constant(c, b, data))
+                constants[key] = (c, _constant(c, b, data, roles.get(b.name, "")))
             where[b.name] = constants[key][0]
     texts = [f.text.replace(PLACEHOLDER, names[text]) for text, f in functions.items()]
-    return "\n".join([ctext.render(needs), *texts, _run(program, name, steps, memory, names, where)]), memory.arena_bytes
+    return "\n".join([ctext.render(needs), *texts, _run(program, name, steps, memory, names, where)]), memory.arena_bytes, _table(program, steps, memory)
 
 
-def _constant(name: str, b: Buffer, data: np.ndarray[Any, Any]) -> str:
+def _what(place: str) -> str:
+    """The module of a place, or the place itself where no module is."""
+    return place.rpartition("/")[0] or place
+
+
+def _roles(program: Program) -> dict[str, str]:
+    """Where constants are first read, and as what."""
+    found: dict[str, str] = {}
+    for step in program.steps:
+        if isinstance(step, KernelCall):
+            packed = KERNELS[step.kernel].packed
+            for n, role in zip(step.operands[len(step.operands) - len(packed) :], packed):
+                found.setdefault(n, f"{_what(step.place)}: {role}")
+        if not isinstance(step, Jump):
+            for n in uses_of(step, {b.name: b for b in program.buffers}).reads:
+                found.setdefault(n, _what(step.place))
+    return found
+
+
+def _table(program: Program, steps: Sequence[Emitted], memory: Plan) -> str:
+    """A line a step: its place, what carries it out, bytes of the constants that it reads, where its results lie."""
+    buffers = {b.name: b for b in program.buffers}
+    rows = [("layer", "kernel", "constants", "result")]
+    for step, emitted in zip(program.steps, steps):
+        if isinstance(step, Jump):
+            rows.append((step.place, "jump", "", ""))
+            continue
+        read = {n for p in emitted.phases for n in p.function.slots if buffers[n].role == "const"}
+        results = [f"{_shape(buffers[n])} {'at ' + format(memory.offsets[n], ',') if n in memory.offsets else buffers[n].role}" for n in sorted(uses_of(step, buffers).writes)]
+        rows.append((step.place, step.kernel if isinstance(step, KernelCall) else "loops", f"{sum(buffers[n].nbytes for n in read):,}", ", ".join(results)))
+    widths = [max(len(r[k]) for r in rows) for k in range(3)]
+    return "\n".join(f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d}" for a, b, c, d in rows)
+
+
+def _shape(b: Buffer) -> str:
+    return f"{short(b.dtype)}[{','.join(map(str, b.shape))}]"
+
+
+def _constant(name: str, b: Buffer, data: np.ndarray[Any, Any], role: str) -> str:
     flat = data.reshape(-1)
     if b.dtype in HALF:
         values = [str(v) for v in flat.view(np.uint16)]
     else:
         values = [literal(v.item() if hasattr(v, "item") else int(v), b.dtype) for v in flat]
     rows = [", ".join(values[i : i + 12]) for i in range(0, len(values), 12)] or ["0"]
-    return f"static const _Alignas(SH_ALIGN) {stored(b.dtype)} {name}[] = {{\n" + ",\n".join(rows) + "};"
+    comment = f"/* {_comment(role)}, {_shape(b)} */\n" if role else ""
+    return f"{comment}static const _Alignas(SH_ALIGN) {stored(b.dtype)} {name}[] = {{\n" + ",\n".join(rows) + "};"
 
 
 def _run(
@@ -131,6 +183,12 @@ def _run(
     where |= {n: f"a + {offset}" for n, offset in memory.offsets.items()}
     lines = [f"int {name}_run({', '.join([*params, 'void *arena'])}) {{", "    char *const a = arena;", "    (void)a;"]
     lines += [f"    (void){p.split('*')[-1]};" for p in params]
+    buffers = {b.name: b for b in program.buffers}
+
+    def at(used: Iterable[str]) -> str:
+        """Buffers that a step reads or writes, constants left out."""
+        return ", ".join(f"{_shape(buffers[n])} {where[n].removeprefix('(void *)')}" for n in sorted(used, key=list(buffers).index) if n in where and n not in constants)
+
     targets = {s.jump.to for s in steps if s.jump is not None}
     for i, step in enumerate(steps):
         if i in targets:
@@ -139,13 +197,15 @@ def _run(
             flag = step.jump.flag
             test = "" if flag is None else f"if ({'' if step.jump.when else '!'}*(const unsigned char *)({where[flag]})) "
             lines.append(f"    {test}goto step{step.jump.to};")
-        for piece in step.phases:
+        for k, piece in enumerate(step.phases):
             f = piece.function
+            use = uses_of(program.steps[i], buffers)
+            what = f"{step.place}: {at(use.reads)} -> {at(use.writes)}" if k == 0 else f"{step.place}, phase {k + 1}"
             slots = ", ".join(where[s] for s in f.slots) or "NULL"
-            call = f"{names[f.text]}(b, a + {memory.shared[i]}, a + {memory.scratch[i]}, c, {piece.chunks});"
-            loop = f"for (long c = 0; c < {piece.chunks}; ++c) {call}"
+            head, n = f"{names[f.text]}(b, a + {memory.shared[i]}, a + {memory.scratch[i]}", piece.chunks
+            loop = f"for (long c = 0; c < {n}; ++c) {head}, c, {n});" if n > 1 else f"{head}, 0, 1);"
             lines += [
-                f"    {{  // {_comment(step.place)}",
+                f"    {{  // {_comment(what)}",
                 f"        void *const b[] = {{{slots}}};",
                 f"        {loop}",
                 "    }",
@@ -156,4 +216,4 @@ def _run(
 
 
 def _comment(place: str) -> str:
-    return place.replace("\\", "/").replace("\n", " ")
+    return place.replace("\\", "/").replace("\n", " ").replace("*/", "* /").replace("/*", "/ *")

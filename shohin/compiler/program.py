@@ -298,6 +298,13 @@ class Compiled:
                     times[r, i] = time.perf_counter() - start
         return list(zip(self._places, np.median(times, axis=0).tolist()))
 
+    def __repr__(self) -> str:
+        return f"<compiled: {len(self.program.steps)} steps, arena {self.arena_bytes:,} bytes, {self.threads} threads>"
+
+    def __str__(self) -> str:
+        """Buffers and steps, then the memory plan (``source`` is the C)."""
+        return f"{self!r}\n{self.program}\n{self.plan}"
+
     def __call__(self, *inputs: Array) -> list[Array]:
         """``bind`` with new output arrays, and ``run``."""
         self.bind(inputs, [np.empty(b.shape, b.dtype) for b in self._outputs if b.alias is None])

@@ -1,7 +1,8 @@
 """Programs kept on disk: a warm start goes from the traced graph to bound code without passes, fusion or planning.
 
-The key is the graph before any pass, what is donated, Shohin's own text, the compiler and the resolved CPU. An entry
-that is missing, corrupt or of another version is made anew; it appears complete or not at all.
+The key is the graph before any pass, what is donated, Shohin's own text, the kernels at hand, the compiler and the resolved CPU. An entry
+that is missing, corrupt or of another version is made anew; it appears complete or not at all. A graph with a user's
+op is not kept: its text has the op's name only.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from shohin.compiler.build import cache_dir, compiler, cpu_features, resolved
+from shohin.compiler.kernel import KERNELS
 from shohin.compiler.program import Prepared
 
 MAGIC = b"shohin program 1\n"
@@ -34,7 +36,7 @@ def own_text() -> str:
 
 def key_of(digest: str, donated: object, level: str, threads: int) -> str:
     """The name of an entry."""
-    parts = (digest, donated, level, resolved(level), sorted(cpu_features()), threads, own_text(), str(compiler()))
+    parts = (digest, donated, level, resolved(level), sorted(cpu_features()), threads, own_text(), str(compiler()), sorted(KERNELS))
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shohin.compress.method import Method
 from shohin.compress.quantize import batches
+from shohin.compress.report import changes
 from shohin.compress.steps import Contract, Entry, Float, Move, Program, Step
 from shohin.compress.walk import module_of, walk
 from shohin.core.module import Module
 from shohin.core.op import Aval
 
 
-def explain(net: Module, example: Any, chosen: Mapping[str, Mapping[str, Method]]) -> str:
-    """One line a region, then what cannot be quantized, with reasons."""
+def explain(before: Module, net: Module, example: Any, chosen: Mapping[str, Mapping[str, Method]]) -> str:
+    """One line a region of ``net``, which is ``before`` with all slots but the integers filled; then what cannot be
+    quantized, with reasons."""
     first = next(batches(example))
+    changed = changes(before, net)
     stays_float = lambda path: "integers" not in chosen.get(path, {})
     program, _ = walk(net, [Aval(x.shape, x.dtype) for x in first], stays_float)
     rows = [("place", "scheme", "reason")]
     for step in program.steps:
-        rows.append((step.place, *_line(step, program, chosen)))
+        rows.append((step.place, *_line(step, program, changed)))
     widths = [max(len(r[i]) for r in rows) for i in range(2)]
     lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c}".rstrip() for a, b, c in rows]
     return "\n".join([*lines, *(f"refused: {text}" for text in program.refused)])
 
 
-def _line(step: Step, program: Program, chosen: Mapping[str, Mapping[str, Method]]) -> tuple[str, str]:
-    path = module_of(step.place)
-    extra = [m.scheme for slot, m in chosen.get(path, {}).items() if slot != "integers"]
+def _line(step: Step, program: Program, changed: Mapping[str, Sequence[str]]) -> tuple[str, str]:
+    extra = changed.get(module_of(step.place), ())
     match step:
         case Entry():
             return "int8", "float32 comes onto a grid"
         case Float():
             refused = any(text.startswith(f"{step.place}:") for text in program.refused)
-            return "float32", "refused, see below" if refused else "no Quantize rule takes this place"
+            scheme = ", ".join(["float32", *(extra if step.op.name in ("conv2d", "matmul") else ())])
+            return scheme, "refused, see below" if refused else "no Quantize rule takes this place"
         case Contract():
             absorbed = [n.partition("/")[2].partition("#")[0] for n in step.nodes[1:]]
             text = f"{step.terms} products a sum"

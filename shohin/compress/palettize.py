@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from shohin.compress.method import Method
+from shohin.compress.method import Method, Reweighting, reparametrize, weights
 from shohin.core.cells import Buffer, Param
 from shohin.core.errors import PlanError
 from shohin.core.graph import Graph, Node, Var
@@ -50,45 +50,56 @@ class Palettize(Method):
 
     @classmethod
     def apply(cls, net: Module, chosen: Mapping[str, Method], calibration: Any) -> Module:
-        modules, tied = net.modules(), net.aliases()
-        for path, method in chosen.items():
-            assert isinstance(method, Palettize)
-            for name, cell in list(modules[path]._entries()):
-                if isinstance(cell, Param) and len(cell.shape) > 1:
-                    where = f"{path}.{name}" if path else name
-                    if where in tied or where in tied.values():
-                        raise PlanError(f"Palettize: {where} is tied to another place; write ({path!r}, None) after it")
-                    _share(modules[path], name, Palette(cell.read().numpy(), method.bits, method.group))
+        for w in list(weights(net, chosen)):
+            table = Palette(w.value, w.method.bits, w.method.group, w.value == 0 if w.masked else None)
+            reparametrize(w.layer, w.name, table)
         return net
 
 
-class Palette(Module):
-    """The numbers (packed, kept) and the codebook (trained) of one weight; ``dense()`` is the weight."""
+class Palette(Reweighting):
+    """The numbers (packed, kept) and the codebook (trained) of one weight; ``forward`` is the weight.
 
-    def __init__(self, w: Array, bits: int, group: int | None) -> None:
+    Weights marked in ``zeros`` (a mask's) take an entry that is 0 and stays 0, and no others take it.
+    """
+
+    slot, kind, done, replaces = "table", "palette", "palettized", True
+
+    def __init__(self, w: Array, bits: int, group: int | None, zeros: Array | None = None) -> None:
         self.shape, self.bits, self.group = tuple(w.shape), bits, min(group or len(w), len(w))
-        codes, book = [], []
-        for start in range(0, len(w), self.group):
-            rows = w[start : start + self.group].reshape(len(w[start : start + self.group]), -1)
-            values = kmeans(rows.reshape(-1), 2**bits)
-            codes.append(nearest(rows, values))
-            book.append(values)
-        self.numbers = Buffer(palette.pack(np.concatenate(codes), bits))
-        self.codebook = Param(np.stack(book))
+        flat = w.reshape(len(w), -1)
+        held = np.zeros(flat.shape, bool) if zeros is None else zeros.reshape(flat.shape)
+        codes, book = np.zeros(flat.shape, np.int64), np.zeros((-(-len(w) // self.group), 2**bits), np.float32)
+        for g, start in enumerate(range(0, len(w), self.group)):
+            rows = slice(start, start + self.group)
+            free, spare = ~held[rows], int(held[rows].any())  # entry 0 is the held zero
+            if free.any():
+                book[g, spare:] = kmeans(flat[rows][free], 2**bits - spare, line=not spare)
+                codes[rows][free] = spare + nearest(flat[rows][free], book[g, spare:])
+        self.numbers = Buffer(palette.pack(codes, bits))
+        self.codebook = Param(book)
+        if held.any():
+            moves = np.ones(book.shape, np.float32)
+            moves[[held[k : k + self.group].any() for k in range(0, len(w), self.group)], 0] = 0
+            self.moves = Buffer(moves)
 
-    def dense(self) -> Tensor:
-        return palette.depalettize(self.numbers, self.codebook, shape=self.shape, bits=self.bits, group=self.group)
+    def forward(self, w: Any = None) -> Tensor:
+        book: Any = self.codebook
+        if hasattr(self, "moves"):
+            book = book * self.moves
+        return palette.depalettize(self.numbers, book, shape=self.shape, bits=self.bits, group=self.group)
 
 
-def kmeans(x: Array, k: int) -> Array:
-    """k values, ascending, float32, that Lloyd's steps from a line over the range of x lead to; deterministic.
+def kmeans(x: Array, k: int, line: bool = True) -> Array:
+    """k values, ascending, float32, that Lloyd's steps lead to; deterministic.
+
+    They start from a line over the range of x, or else (weights around a gap) from its quantiles.
 
     >>> kmeans(np.float32([0, 0, 1, 1, 5, 5]), 4).tolist()
     [0.0, 1.0, 5.0, 5.0]
     """
     v = np.sort(x.astype(np.float64))
     sums = np.concatenate([[0.0], np.cumsum(v)])
-    centres = v[0] + (v[-1] - v[0]) * np.arange(k) / (k - 1)
+    centres = v[0] + (v[-1] - v[0]) * np.arange(k) / max(k - 1, 1) if line else np.quantile(v, (np.arange(k) + 0.5) / k)
     for _ in range(ROUNDS):
         cut = np.concatenate([[0], np.searchsorted(v, (centres[1:] + centres[:-1]) / 2), [len(v)]])
         count = np.diff(cut)
@@ -107,20 +118,6 @@ def kmeans(x: Array, k: int) -> Array:
 def nearest(x: Array, values: Array) -> Array:
     """For each x the number of the nearest of the ascending ``values``."""
     return np.searchsorted((values[1:].astype(np.float64) + values[:-1]) / 2, x.astype(np.float64))
-
-
-_CLASSES: dict[tuple[type[Any], str], type[Any]] = {}
-
-
-def _share(layer: Module, name: str, table: Palette) -> None:
-    """From now on ``layer.<name>`` is computed from the palette: the layer's class gets a property of that name."""
-    own, key = f"{name}_palette", (type(layer), name)
-    if key not in _CLASSES:
-        weight = property(lambda self: object.__getattribute__(self, "__dict__")[own].dense())
-        _CLASSES[key] = type(type(layer).__name__, (type(layer),), {name: weight, "__module__": type(layer).__module__})
-    object.__getattribute__(layer, "__dict__").pop(name)
-    object.__setattr__(layer, "__class__", _CLASSES[key])
-    setattr(layer, own, table)
 
 
 def pack_weights(graph: Graph, net: Module) -> Graph:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import difflib
 import re
+import zlib
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from shohin.compress import explain
+from shohin.compress import explain, report
 from shohin.compress.method import SLOTS, Method
 from shohin.compress.quantize import Quantize
+from shohin.compress.quantized import Quantized
 from shohin.core.errors import PlanError
 from shohin.core.module import Module, copy
 
@@ -68,19 +70,52 @@ class Plan:
             calibration: a data set, an array of examples, or a tuple of arrays (one an input), for what needs data.
         """
         chosen = self.resolve(net)
-        if calibration is None and any("integers" in slots for slots in chosen.values()):
-            raise PlanError("Quantize needs calibration= (some hundred examples: a data set or an array) for its grids")
-        small = copy(net)
-        for slot in SLOTS:
-            kinds = list(dict.fromkeys(type(s[slot]) for s in chosen.values() if slot in s))
-            for kind in kinds:
-                mine = {path: s[slot] for path, s in chosen.items() if slot in s and type(s[slot]) is kind}
-                small = kind.apply(small, mine, calibration)
+        small = self._fill(net, chosen, calibration, SLOTS)
+        report.remember(small, net, chosen)
         return small
+
+    def _fill(self, net: Module, chosen: Chosen, calibration: Any, slots: Sequence[str]) -> Any:
+        """A copy with these slots filled, in order; a rule that changes nothing is an error."""
+        kinds = list(dict.fromkeys(type(m) for s in chosen.values() for slot, m in s.items() if slot in slots))
+        if kinds and any(isinstance(m, Quantized) for m in net.modules().values()):
+            raise PlanError(
+                f"{', '.join(k.__name__ for k in kinds)}: the network is already quantized; write all rules in one plan and "
+                "apply it to the network as it was before"
+            )
+        for kind in kinds:
+            if kind.needs_calibration and calibration is None:
+                raise PlanError(f"{kind.__name__} needs calibration= (some hundred examples: a data set or an array)")
+        small = copy(net)
+        for slot in slots:
+            for kind in (k for k in kinds if k.slot == slot):
+                mine = {path: s[slot] for path, s in chosen.items() if slot in s and type(s[slot]) is kind}
+                before = _state(small)
+                small = kind.apply(small, mine, calibration)
+                if slot not in ("channels", "integers"):  # those look themselves, and know why
+                    self._refuse_idle(mine, before, _state(small))
+        return small
+
+    def _refuse_idle(self, mine: dict[str, Method], before: Any, after: Any) -> None:
+        changed = [path for path in before.keys() | after.keys() if before.get(path) != after.get(path)]
+        for method in {id(m): m for m in mine.values()}.values():
+            places = [path for path, m in mine.items() if m is method]
+            if not any(path.startswith(f"{p}." if p else "") for path in changed for p in places):
+                patterns = " or ".join(_spell(p) for p, m in self.rules if m is method)
+                raise PlanError(
+                    f"the rule ({patterns}, {method}) changed nothing at {', '.join(map(repr, places[:3]))}: no weight of two "
+                    "or more dims is there; name a layer that has one (net.cells() lists them), or leave the rule out"
+                )
 
     def explain(self, net: Module, example: Any) -> str:
         """Place, scheme and reason for every region, as text; nothing is changed. ``example`` is a batch of inputs."""
-        return explain.explain(net, example, self.resolve(net))
+        chosen = self.resolve(net)
+        return explain.explain(net, self._fill(net, chosen, example, SLOTS[:-1]), example, chosen)
+
+
+def _state(net: Module) -> dict[str, Any]:
+    """What tells whether anything has changed."""
+    cells = {path: (cell.shape, zlib.crc32(cell.read().numpy().tobytes())) for path, cell in net.cells().items()}
+    return cells | {f"{path}/": type(module) for path, module in net.modules().items()}
 
 
 def _matches(pattern: Pattern, path: str, modules: dict[str, Module]) -> bool:

@@ -57,6 +57,7 @@ class PruneChannels(Method):
     ratio: float = 0.5
     importance: str = "l1"
     slot: ClassVar[str] = "channels"
+    needs_calibration: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.ratio < 1:
@@ -75,11 +76,30 @@ class PruneChannels(Method):
         found = channels(net)(*(x[:1] for x in next(batches(calibration))))
         values = {path: p.read().numpy() for path, p in net.cells(Param).items()}
         kept: dict[Group, Array] = {}
+        acted: set[int] = set()
+        why: dict[int, list[str]] = {}
         for group in found.groups:
-            methods = [chosen.get(path) for path in makers(group, values)]
-            if group.prunable and methods and all(isinstance(m, PruneChannels) for m in methods):
-                mine = min((m for m in methods if isinstance(m, PruneChannels)), key=lambda m: m.ratio)
+            paths = makers(group, values)
+            methods = [m for m in map(chosen.get, paths) if isinstance(m, PruneChannels)]
+            reason = _stays(group, [p for p in paths if p not in chosen]) if methods else ""
+            if methods and not reason:
+                mine = min(methods, key=lambda m: m.ratio)
                 kept[group] = _largest(IMPORTANCE[mine.importance](group, values), mine.ratio)
+                reason = "" if not kept[group].all() else f"{mine.ratio:.0%} of {group.size} channels is none"
+            for method in methods:
+                if reason:
+                    why.setdefault(id(method), []).append(f"{', '.join(paths)}: {reason}")
+                else:
+                    acted.add(id(method))
+        for method in {id(m): m for m in chosen.values()}.values():
+            if isinstance(method, PruneChannels) and method.ratio and id(method) not in acted:
+                places = [path for path, m in chosen.items() if m is method]
+                reasons = list(dict.fromkeys(why.get(id(method), ["no channels of weights are there"])))
+                raise PlanError(
+                    f"{method} at {', '.join(map(repr, places[:3]))} changed nothing: {'; '.join(reasons[:3])}. Channels leave "
+                    "before weights are palettized, so write both rules in one plan; else leave the rule out, or name layers "
+                    "whose channels are not tied to inputs or outputs (print(sh.channels(net)(x)) lists the groups)"
+                )
         return shrink(net, found, kept)
 
 
@@ -87,6 +107,14 @@ def makers(group: Group, values: Mapping[str, Array]) -> list[str]:
     """The modules whose parameters make the group's channels: all that hold one and do not only read it."""
     paths = [s.path.rpartition(".")[0] for s in group.slices if not s.reads and s.path in values]
     return list(dict.fromkeys(paths))
+
+
+def _stays(group: Group, others: Sequence[str]) -> str:
+    """Why the channels of a group cannot go, or nothing."""
+    if not group.prunable:
+        return group.fixed or "it has one channel"
+    names = ", ".join(map(repr, others))
+    return f"the channels are also made by {names}, which no PruneChannels rule takes" if others else ""
 
 
 def _largest(score: Array, ratio: float) -> Array:
@@ -106,7 +134,7 @@ def prune_channels(net: Module, x: Any, ratio: float, importance: str = "l1") ->
     >>> small[0], small[2].weight.shape
     (Conv2d(1, 4, kernel_size=(3, 3), weight: f32[4,3,3,1], bias: f32[4]), (2, 1, 1, 4))
     """
-    return PruneChannels.apply(net, {path: PruneChannels(ratio, importance) for path in net.modules()}, x)
+    return PruneChannels.apply(net, dict.fromkeys(net.modules(), PruneChannels(ratio, importance)), x)
 
 
 def shrink(net: Module, found: Channels, kept: Mapping[Group, Array]) -> Any:

@@ -10,6 +10,8 @@ import numpy as np
 
 from shohin.compress.method import Method
 from shohin.compress.quantized import Quantized
+from shohin.compress.steps import Entry, Float, Program
+from shohin.compress.walk import module_of
 from shohin.core.errors import PlanError
 from shohin.core.module import Module, mode
 from shohin.core.op import Aval
@@ -29,6 +31,7 @@ class Quantize(Method):
     w: int = 8
     a: int = 8
     slot: ClassVar[str] = "integers"
+    needs_calibration: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if (self.w, self.a) != (8, 8):
@@ -47,11 +50,24 @@ class Quantize(Method):
         cleared = [path for path in net.modules() if path not in chosen]
         avals = [Aval(x.shape, x.dtype) for x in first]
         small = Quantized(net, avals, cleared)
+        _refuse_idle(small.program(*avals)[0], chosen)
         with mode(small, training=False):
             for xs in batches(calibration):
                 small.observe(*xs)
             small.settle()
         return small.train(training)
+
+
+def _refuse_idle(program: Program, chosen: Mapping[str, Method]) -> None:
+    steps = [step for step in program.steps if not isinstance(step, Float | Entry)]
+    found = {module_of(place) for step in steps for place in (step.place, *step.nodes)}
+    for method in {id(m): m for m in chosen.values()}.values():
+        places = [path for path, m in chosen.items() if m is method]
+        if not found.intersection(places):
+            raise PlanError(
+                f"{method} at {', '.join(map(repr, places[:3]))} changed nothing: no op of the network stands there; name "
+                "places that plan.explain(net, x) lists, or leave the rule out"
+            )
 
 
 def batches(calibration: Any) -> Iterator[tuple[np.ndarray[Any, Any], ...]]:

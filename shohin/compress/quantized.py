@@ -17,6 +17,7 @@ from shohin.compress import definitions, regions
 from shohin.compress.definitions import Grid
 from shohin.compress.fake import Fake, Scale
 from shohin.compress.freeze import freeze
+from shohin.compress.report import report
 from shohin.compress.steps import Norm, Program
 from shohin.compress.walk import walk
 from shohin.core import dtypes, interp, trees
@@ -118,6 +119,10 @@ class Quantized(Module):
     def grids(self) -> dict[str, Grid]:
         state = self.quantized
         return {g: Grid(np.float32(state.scale[g].item()), int(state.zero[g])) for g in state.scale}
+
+    def report(self) -> str:
+        """By place: rules, bits, zeros, bytes before and after (``compress.report``)."""
+        return report(self)
 
     # -- calibration
     def observe(self, *inputs: Any) -> None:

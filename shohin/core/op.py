@@ -18,6 +18,7 @@ from shohin.core.axes import Relation, Shape, Solved, parse
 from shohin.core.dtypes import DType, short
 from shohin.core.errors import AttrError, DtypeError, RecordError, ShapeError
 from shohin.core.loop import Expr
+from shohin.core.nest import COMBINERS, ORDERS
 
 
 class _Mark:
@@ -89,7 +90,7 @@ class Pad:
 
 @dataclass(frozen=True)
 class Quant:
-    """The op's quantization (docs/quantization.md): ``kind`` is table, share, rule, clamp, inline or refuse.
+    """The op's quantization (docs/quantization.md): ``kind`` is one of ``QUANTS``.
 
     ``rule`` names the definition in ``compress`` (Q2 contraction, Q7 add ...); ``reason`` is printed for refuse;
     ``grid`` is the result's (scale, zero point) where the definition fixes it; ``bounds`` what a clamp does: (a, b), where
@@ -112,13 +113,21 @@ TABLE, SHARE = Quant("table"), Quant("share")
 
 @dataclass(frozen=True)
 class Tol:
-    """Largest difference between compiled code and the reference: ``ulp``, or exact (0); ``absolute`` near zero."""
+    """Largest difference between compiled code and the reference: ``ulp``, or exact (0); ``absolute`` near zero.
+
+    ``slope``: the vjp is the slope of the reference; ``False`` for a straight-through gradient, which is not on purpose.
+    """
 
     ulp: float
     absolute: float = 0.0
+    slope: bool = True
 
 
-EXACT = Tol(0)
+EXACT, STRAIGHT_THROUGH = Tol(0), Tol(0, slope=False)
+
+NESTS = ("derived", "control", "arg", "running", "rank", "scatter", "last")
+"""``derived``: loops from the relation; ``control``: the op holds graphs; the others are forms of loops in ``compiler.derive``."""
+QUANTS = ("table", "share", "rule", "clamp", "inline", "constant", "refuse")
 
 
 @dataclass(frozen=True)
@@ -136,7 +145,9 @@ class Op:
     ``vjp`` has one rule an operand: ``rule(*operands, *results, *cotangents, **attrs) -> gradient``, NO_GRADIENT or
     DERIVED; for a variadic op (``operands`` ends in ``*``) one rule that takes ``(operands, results, cotangents,
     **attrs)`` and gives all gradients. ``axes`` is a relation, a function ``(shapes, attrs) -> relation text`` or
-    ``None`` for an op with a ``shape`` rule of its own. ``nest`` is ``"derived"``, ``"own"`` with ``emit``, or ``"control"``.
+    ``None`` for an op with a ``shape`` rule of its own. ``nest`` is a word of ``NESTS``, or an index function ``(coords, load,
+    operand avals, result aval, attrs) -> Expr``. In a fold ``body`` makes the term of the loaded operands (for ``fma`` its
+    two factors) and ``fin`` the result of the accumulator; both take the attributes that they name.
     """
 
     name: str
@@ -175,6 +186,23 @@ class Op:
             raise RecordError(f"op {self.name!r}: {len(self.operands)} operands but {len(self.vjp)} vjp rules; write NO_GRADIENT where there is none")
         if isinstance(self.axes, str):
             parse(self.axes)
+        if not callable(self.nest):
+            self._one_of("nest", self.nest, NESTS, " or an index function")
+        if self.combiner is not None:
+            self._one_of("combiner", self.combiner, COMBINERS, " or None")
+        if self.order is not None:
+            self._one_of("order", self.order, ORDERS, " or None")
+        self._one_of("quant.kind", self.quant.kind, QUANTS)
+        if self.fin is not None and (self.nest != "derived" or self.combiner is None):
+            raise RecordError(f"op {self.name!r}: fin is read only for nest 'derived' with a combiner; write None")
+        if self.body is not None and self.nest in ("control", "rank", "scatter", "last"):
+            raise RecordError(f"op {self.name!r}: nest {self.nest!r} does not read a body; write None")
+
+    def _one_of(self, field: str, value: Any, legal: tuple[str, ...], other: str = "") -> None:
+        if value not in legal:
+            near = difflib.get_close_matches(str(value), legal, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise RecordError(f"op {self.name!r}: {field} is {value!r}, expected one of {', '.join(legal)}{other}{hint}")
 
     @property
     def variadic(self) -> bool:
@@ -225,13 +253,15 @@ class Op:
 
 
 REGISTRY: dict[str, Op] = {}
+SHIPPED: dict[str, Op] = {}
+"""The records that Shohin's own sources make: their names say all about them, until Shohin changes (``compiler.warm``)."""
 
 
 def register(op: Op) -> Op:
     """Put a record into the registry; a name is taken once."""
     if op.name in REGISTRY:
         raise RecordError(f"op {op.name!r} is registered already; choose another name")
-    REGISTRY[op.name] = op
+    REGISTRY[op.name] = SHIPPED[op.name] = op
     return op
 
 

@@ -12,14 +12,14 @@ from shohin.compress.lowering import lower
 from shohin.compress.palettize import pack_weights
 from shohin.compress.quantized import Quantized
 from shohin.core import interp, trees
-from shohin.core.errors import DeployError
+from shohin.core.errors import DeployError, TargetError
 from shohin.core.graph import Graph
 from shohin.core.module import Module, mode
 from shohin.core.op import Aval
 from shohin.core.tensor import Tensor, as_tensor
 from shohin.core.trace import prune, stage
 from shohin.deploy.artefact import Artefact, Boundary, write_artefact
-from shohin.deploy.source import DEVICE, HOST, Grid, write_c
+from shohin.deploy.source import Grid, write_c
 from shohin.targets import get_target
 
 
@@ -30,6 +30,9 @@ def export(net: Module, example: Any, *, device: str, to: str | Path, name: str 
     float32, one from ``plan.apply`` as int8.
     """
     target = get_target(device)
+    if not target.float_unit:
+        raise TargetError(f"export: device={device!r} has no float unit (float_unit=False), and int8 networks too multiply float32 "
+                          f"when they requantize; requantization in integers is not written yet")
     shape = tuple(np.shape(example)) if not isinstance(example, Tensor) else example.shape
     if len(shape) < 2:
         raise DeployError(f"export: example has shape {shape}, expected a batch of inputs")
@@ -50,7 +53,7 @@ def export(net: Module, example: Any, *, device: str, to: str | Path, name: str 
             grids = tuple(Grid(scale=float(g.s), zero=int(g.z)) for g in (*lowered.input_grids, *lowered.output_grids) if g is not None)
         else:
             graph, grids = float_graph(net, one), None
-    text = write_c(graph, name, machines=HOST if target.name == "host" else DEVICE, grids=grids)  # type: ignore[arg-type]
+    text = write_c(graph, name, machines=target.machines, grids=grids, device=target.name)  # type: ignore[arg-type]
     (folder / "network.h").write_text(text.header, encoding="utf-8")
     (folder / "network.c").write_text(text.source, encoding="utf-8")
     x, y = graph.inputs[0], graph.outputs[0]

@@ -144,6 +144,14 @@ def compare(net: Any, art: Artefact, data: Any, *, board: int = 16, ccs: Sequenc
 
     ``ccs`` are compilers (``None``: the bundled one, ``"gcc"``), ``levels`` host CPU levels; ``host`` as in ``measure``, compared too.
     """
+    if not isinstance(net, Quantized):
+        raise DeployError(
+            f"compare: it counts differing integers, and {type(net).__name__} is a float network; write small = "
+            'Plan([("*", Quantize())]).apply(net, calibration=x), export small, and compare(small, art, x). A float artefact: '
+            "np.testing.assert_allclose(sh.measure(art, x).outputs, ...) against net(x)"
+        )
+    if {art.inputs[0].dtype, art.outputs[0].dtype} != {"int8"}:
+        raise DeployError(f"compare: {art.name} is a float32 artefact and the network is quantized; export the network again")
     x = np.asarray(data.x if isinstance(data, Dataset) else data, np.float32)
     expected, reference = (_rows(f, net, x) for f in (Quantized.integers, integers))
     found: list[tuple[str, np.ndarray[Any, Any]]] = [("reference", reference)]

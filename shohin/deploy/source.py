@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from shohin.compiler.execute import passes
-from shohin.compiler.kernel import Machine
-from shohin.compiler.library import GENERIC, Variant, emit_variants
+from shohin.compiler.kernel import GENERIC, Machine
+from shohin.compiler.library import Variant, emit_variants
 from shohin.compiler.lowering import lower
 from shohin.core.errors import DeployError
 from shohin.core.graph import Graph
@@ -42,15 +42,9 @@ class Text:
 
 DEVICE = (("", GENERIC),)
 """Plain loops, and kernels that ask the compiler for instructions themselves."""
-HOST = (
-    ("defined(__GNUC__) && defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512VL__)", Machine(level="v4", vector_bytes=64, features=frozenset(), threads=1)),
-    ("defined(__GNUC__) && defined(__AVX2__) && defined(__FMA__)", Machine(level="v3", vector_bytes=32, features=frozenset(), threads=1)),
-    *DEVICE,
-)
-"""For a computer: vector extensions of two widths where the compiler has them, else the same as for a device."""
 
 
-def write_c(graph: Graph, name: str, *, machines: Sequence[tuple[str, Machine]] = DEVICE, grids: tuple[Grid, Grid] | None = None) -> Text:
+def write_c(graph: Graph, name: str, *, machines: Sequence[tuple[str, Machine]] = DEVICE, grids: tuple[Grid, Grid] | None = None, device: str = "") -> Text:
     """The C of a graph with one input and one output for a batch of one; ``grids`` for int8 boundaries. ``machines``:
     preprocessor conditions and what is written where they hold.
 
@@ -65,7 +59,9 @@ def write_c(graph: Graph, name: str, *, machines: Sequence[tuple[str, Machine]] 
         raise DeployError(f"{name}: the boundary is {x.aval} -> {y.aval}, expected int8 or float32 on both sides")
     best = passes.optimize(graph)
     variants = [Variant(condition, lower(best, m), m) for condition, m in machines]
-    body = emit_variants(variants, name)
+    values = ["", ""] if grids is None else [f", value (q - {g.zero}) * {float(np.float32(g.scale))!r}" for g in grids]
+    about = f"{name}{' for ' + device if device else ''}, written by Shohin: {name}_run is the network.\nInput: {x.aval}{values[0]}\nOutput: {y.aval}{values[1]}"
+    body = emit_variants(variants, name, about=about, header="network.h")
     found = re.search(rf"#define {name}_ARENA_BYTES (\d+)\n", body)
     assert found
     arena = int(found[1])
@@ -92,7 +88,7 @@ extern "C" {{
 #endif
 #endif
 """
-    source = f'#include "network.h"\n{body}\n{SELFCHECK.replace("NAME", name)}'
+    source = f'{body}\n{SELFCHECK.replace("NAME", name)}'
     if grids is not None:
         source += _boundary(name, sizes, grids)
     kernels = tuple((s.place, s.kernel if isinstance(s, KernelCall) else "loops") for s in variants[0].program.steps)

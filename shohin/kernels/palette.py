@@ -14,7 +14,7 @@ import numpy as np
 from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, register
 from shohin.core import dtypes
 from shohin.kernels import qconv
-from shohin.kernels.qcommon import FINISH, LONGEST, Layer, call, pack_dot, shared, tail
+from shohin.kernels.qcommon import FINISH, LONGEST, PACKED, Layer, call, pack_dot, shared, tail
 from shohin.ops.palette import pack as pack_numbers
 
 Array = np.ndarray[Any, Any]
@@ -136,6 +136,7 @@ def _kernel(op: str) -> Kernel:
             order="sequence",
             flops=lambda site: 2.0 * site.results[0].size * (site.operands[1].size // site.operands[1].shape[0]),
             pack=pack,
+            packed=("codebooks and numbers, packed", *PACKED[1:]),
         )
     )
 

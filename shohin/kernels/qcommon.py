@@ -9,6 +9,7 @@ any other one is printed as a second phase that reads the sums from ``shared``.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import reduce
@@ -26,6 +27,8 @@ BLOCK, TILE = 64, 4
 """Channels of a pass; positions of the largest tile."""
 _ACC_BYTES = (TILE * BLOCK + BLOCK) * 4
 """Sums of a tile, and a bias that one instruction set changes."""
+PACKED = ("weights, packed", "bias with the zero point's term", "multipliers")
+"""What the constants are that int8 kernels pack."""
 LONGEST = 1 << 16
 """Terms of a sum that surely fit: 2^16 * 2^15 in int32."""
 
@@ -79,7 +82,10 @@ class Layer:
         return _ACC_BYTES + up(8 * pointers, 16) + TILE * self.patch + (self.slots + 1) * self.row + 48
 
     def table(self) -> str:
-        return "{" + ", ".join(str(getattr(self, f.name)) for f in fields(self)) + "}"
+        """The C initializer; fields that are 0 are left out."""
+        text = ", ".join(f".{f.name}={v}" for f in fields(self) if (v := getattr(self, f.name)))
+        rows = textwrap.wrap(text, 80, break_on_hyphens=False)
+        return "{\n" + "".join(f"    {row.replace('=', ' = ')}\n" for row in rows) + "  }"
 
 
 @dataclass(frozen=True)
@@ -276,7 +282,8 @@ COMMON += f"""
 
 def call(layer: Layer, function: str, site: Site, printer: Printer, name: str, code: str) -> str:
     """C of the first phase: the layer's table and a call of the function that all layers share."""
-    printer.helper(COMMON + code)
+    printer.helper(COMMON)
+    printer.helper(code.lstrip())  # helpers stand in alphabetical order: "#ifndef SHOHIN_Q8" comes first
     direct = _direct(site)
     close = close_of(site) if len(site.operands) == 5 else None
     if close is not None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, register
-from shohin.kernels.qcommon import FINISH, Layer, call, is_int8, pack_dot, shared, tail, up
+from shohin.kernels.qcommon import FINISH, PACKED, Layer, call, is_int8, pack_dot, shared, tail, up
 
 Array = np.ndarray[Any, Any]
 
@@ -53,7 +53,7 @@ static void shohin_q8_conv(const struct shohin_q8_layer *l, const int8_t *x, con
   const int8_t **rows = (const int8_t **)(scratch + (SHOHIN_Q8_TILE + 1) * SHOHIN_Q8_BLOCK * 4);
   int8_t *patch = (int8_t *)(rows + l->kh + (l->kh & 1));
   const int8_t *const gathered = patch;
-  struct shohin_q8_rows s;
+  struct shohin_q8_rows s = {0};
   const long lo = (long)l->n * l->p * chunk / chunks, hi = (long)l->n * l->p * (chunk + 1) / chunks;
   const long each = l->o / l->groups, inside = l->c / l->groups, runs = l->patch ? 1 : l->kh;
   const long size = runs * l->blocks * 64, step = l->patch ? l->patch : l->sw * l->c;
@@ -152,6 +152,7 @@ def _kernel(op: str, doc: str) -> Kernel:
             order="sequence",
             flops=lambda site: 2.0 * site.results[0].size * (site.operands[1].size // site.operands[1].shape[0]),
             pack=pack,
+            packed=PACKED,
         )
     )
 

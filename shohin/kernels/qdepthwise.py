@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from shohin.compiler.kernel import Kernel, Phase, PortSpec, Site, register
-from shohin.kernels.qcommon import FINISH, Layer, call, is_int8, shared, tail, up
+from shohin.kernels.qcommon import FINISH, PACKED, Layer, call, is_int8, shared, tail, up
 
 Array = np.ndarray[Any, Any]
 
@@ -121,7 +121,7 @@ static void shohin_q8_depthwise(const struct shohin_q8_layer *l, const int8_t *x
   int32_t *acc = (int32_t *)scratch;
   const int8_t **taps = (const int8_t **)(scratch + (SHOHIN_Q8_TILE + 1) * SHOHIN_Q8_BLOCK * 4);
   const long all = l->kh * l->kw, count = all + (all & 1), ld = (l->c + 15) / 16 * 16;
-  struct shohin_q8_rows s;
+  struct shohin_q8_rows s = {0};
   const long lo = (long)l->n * l->p * chunk / chunks, hi = (long)l->n * l->p * (chunk + 1) / chunks;
   for (long t = lo; t < hi; t++) {
     const long image = t / l->p, p = t - image * l->p;
@@ -195,5 +195,6 @@ DEPTHWISE = register(
         order="sequence",
         flops=lambda site: 2.0 * site.results[0].size * site.operands[1].shape[1] * site.operands[1].shape[2],
         pack=_pack,
+        packed=PACKED,
     )
 )

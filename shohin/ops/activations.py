@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from shohin.core import dtypes, interp, loop
-from shohin.core.op import EXACT, NO_GRADIENT, SHARE, TABLE, Attr, Op, Quant, Sample, Tol, register
+from shohin.core import dtypes, loop
+from shohin.core.op import EXACT, NO_GRADIENT, SHARE, STRAIGHT_THROUGH, TABLE, Quant, Tol
 from shohin.core.tensor import Tensor, as_tensor
-from shohin.ops import kinds
 from shohin.ops.kinds import elementwise
 from shohin.ops.math import BIG, erf, exp, expm1, greater, less, sigmoid, tanh, where, zeros_like
 
@@ -84,25 +83,13 @@ def gelu(x: Any, /, *, approximate: str = "none") -> Tensor:
     return (_gelu if approximate == "none" else _gelu_tanh)(x)
 
 
-def _parametric(name: str, attr: str, *, numpy: Any, body: Any, vjp: Any, tol: Tol, source: str, doc: str) -> Op:
-    """An elementwise op of one tensor with one static number."""
-    dims = lambda shapes: " ".join(kinds.names(len(shapes[0])))
-    return register(Op(
-        name=name, kind="elementwise", doc=doc, source=source, operands=("x",), results=("y",), attrs={attr: Attr(type="static")},
-        dtypes=kinds.same_dtype(dtypes.FLOATING, 1), axes=lambda shapes, attrs: f"{dims(shapes)} -> {dims(shapes)}", shape=None,
-        body=body, combiner=None, identity=None, order=None, pad=None, fin=None, numpy=kinds.in_compute(numpy), vjp=(vjp,),
-        nest="derived", batch=None, alias=True, quant=TABLE, tol=tol, edges=_POINTS,
-        samples=lambda rng: [Sample((rng.uniform(-3, 3, s).astype(np.float32),), {attr: 0.25}) for s in ((5,), (3, 4), ())],
-    ))  # fmt: skip
-
-
-_leaky_relu = _parametric(
-    "leaky_relu", "slope", numpy=lambda x, slope: np.where(x < 0, x * np.asarray(slope, x.dtype), x),
+_leaky_relu = elementwise(
+    "leaky_relu", attrs={"slope": 0.25}, edges=_POINTS, numpy=lambda x, slope: np.where(x < 0, x * np.asarray(slope, x.dtype), x),
     body=lambda x, slope: loop.select(x < 0, x * slope, x), tol=EXACT, source="Maas et al. 2013", doc="x, or slope x below zero.",
     vjp=lambda x, y, g, slope: where(greater(x, 0), g, g * slope),
 )  # fmt: skip
-_elu = _parametric(
-    "elu", "alpha", numpy=lambda x, alpha: np.where(x < 0, np.expm1(np.minimum(x, 0)) * np.asarray(alpha, x.dtype), x),
+_elu = elementwise(
+    "elu", attrs={"alpha": 0.25}, edges=_POINTS, numpy=lambda x, alpha: np.where(x < 0, np.expm1(np.minimum(x, 0)) * np.asarray(alpha, x.dtype), x),
     body=lambda x, alpha: loop.select(x < 0, loop.expm1(loop.minimum(x, 0)) * alpha, x), tol=Tol(4), source="Clevert et al. 2015",
     doc="x, or alpha (exp(x) - 1) below zero.", vjp=lambda x, y, g, alpha: where(greater(x, 0), g, g * alpha * (expm1(x) + 1)),
 )  # fmt: skip
@@ -114,7 +101,7 @@ def leaky_relu(x: Any, /, negative_slope: float = 0.01) -> Tensor:
     >>> leaky_relu(as_tensor([-2.0, 2.0]), 0.5).tolist()
     [-1.0, 2.0]
     """
-    return interp.bind(_leaky_relu, [as_tensor(x)], {"slope": float(negative_slope)})[0]
+    return _leaky_relu(as_tensor(x), slope=float(negative_slope))
 
 
 def elu(x: Any, /, alpha: float = 1.0) -> Tensor:
@@ -123,11 +110,11 @@ def elu(x: Any, /, alpha: float = 1.0) -> Tensor:
     >>> elu(as_tensor([0.0, 2.0])).tolist()
     [0.0, 2.0]
     """
-    return interp.bind(_elu, [as_tensor(x)], {"alpha": float(alpha)})[0]
+    return _elu(as_tensor(x), alpha=float(alpha))
 
 
 stop_gradient = elementwise(
-    "stop_gradient", numpy=lambda x: x.copy(), body=lambda x: x, vjp=NO_GRADIENT, accepted=dtypes.NUMERIC, quant=SHARE, tol=EXACT,
+    "stop_gradient", numpy=lambda x: x.copy(), body=lambda x: x, vjp=NO_GRADIENT, accepted=dtypes.NUMERIC, quant=SHARE, tol=STRAIGHT_THROUGH,
     edges=BIG, source="Bergstra et al. 2010 (Theano's disconnected_grad)", doc="``x`` itself, a constant for every derivative.",
 )  # fmt: skip
 

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
+from types import BuiltinFunctionType
 from typing import Any
 
 import numpy as np
@@ -115,6 +117,40 @@ def dim_of(axis: int, ndim: int, name: str) -> int:
     return axis % ndim
 
 
+Axis = int | Sequence[int] | None
+
+
+def normalize_axis(axis: Axis, ndim: int, name: str = "axis") -> tuple[int, ...]:
+    """``axis`` as a sorted tuple of non-negative dims; ``None`` means all.
+
+    >>> normalize_axis((-1, 0), 3)
+    (0, 2)
+    """
+    given = tuple(range(ndim)) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
+    for a in given:
+        if not -ndim <= a < ndim:
+            raise ShapeError(f"{name} {a} is out of range for {ndim} dims")
+    dims = tuple(sorted(a % ndim for a in given))
+    if len(set(dims)) != len(dims):
+        raise ShapeError(f"{name} {given} names a dim twice")
+    return dims
+
+
+def reduced(op: Op, x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """A reduction as users call it: over one dim, several or all, which vanish or stay as 1."""
+    tensor = as_tensor(x)
+    dims = normalize_axis(axis, tensor.ndim, f"{op.name}: axis")
+    plain = op.body is itself and op.fin is None
+    out = interp.bind(op, [tensor], {"axis": dims})[0] if dims or not plain else tensor
+    shape = tuple(1 if i in dims else n for i, n in enumerate(tensor.shape))
+    return out.reshape(shape) if keepdims and out.shape != shape else out
+
+
+def itself(x: Any) -> Any:
+    """The body of a plain fold."""
+    return x
+
+
 def names(rank: int, prefix: str = "a") -> list[str]:
     return [f"{prefix}{i}" for i in range(rank)]
 
@@ -157,7 +193,24 @@ def in_compute(function: Callable[..., Any]) -> Callable[..., Any]:
 # ------------------------------------------------------------------------------------------------- kinds
 
 
-def _samples_elementwise(count: int, accepted: frozenset[DType], low: float, high: float) -> Callable[[np.random.Generator], list[Sample]]:
+def _operand_count(name: str, body: Callable[..., Any], attrs: Sequence[str] = (), optional: Sequence[str] = ()) -> int:
+    """How many operands a body takes: its parameters without default that are not attributes."""
+    if isinstance(body, BuiltinFunctionType | np.ufunc | type) or not callable(body):
+        raise RecordError(
+            f"primitive {name!r}: body is {getattr(body, '__name__', body)!r}, which is not written in Python; write an expression "
+            f"of its operands, such as body=lambda x: abs(x) or body=lambda x: sh.loop.exp(x)"
+        )
+    found = inspect.signature(body).parameters.values()
+    every = any(p.kind is p.VAR_KEYWORD for p in found)
+    missing = [a for a in attrs if a not in {p.name for p in found} and not every]
+    if missing:
+        raise RecordError(f"primitive {name!r}: body does not take the attribute {', '.join(missing)}; write it as a parameter of body, numpy and vjp")
+    return sum(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.name not in (*attrs, *optional) for p in found)
+
+
+def _samples_elementwise(count: int, accepted: frozenset[DType], low: float, high: float, attrs: Mapping[str, Any] = {}) -> Callable[[np.random.Generator], list[Sample]]:
+    halved = {a: v / 2 if isinstance(v, float) else v for a, v in attrs.items()}
+
     def samples(rng: np.random.Generator) -> list[Sample]:
         dtype = next(d for d in (dtypes.float32, dtypes.int32, dtypes.bool_, dtypes.uint32) if d in accepted)
 
@@ -168,7 +221,7 @@ def _samples_elementwise(count: int, accepted: frozenset[DType], low: float, hig
                 return rng.integers(max(int(low), 0 if dtype in dtypes.UNSIGNED else -9), max(int(high), 9), shape).astype(dtype)
             return rng.uniform(low, high, shape).astype(dtype)
 
-        return [Sample(tuple(draw(s) for _ in range(count)), {}) for s in ((5,), (3, 4), ())]
+        return [Sample(tuple(draw(s) for _ in range(count)), a) for s, a in (((5,), attrs), ((3, 4), halved), ((), attrs))]
 
     return samples
 
@@ -176,22 +229,30 @@ def _samples_elementwise(count: int, accepted: frozenset[DType], low: float, hig
 def elementwise(name: str, *, numpy: Callable[..., Any], body: Callable[..., Any], vjp: Any, edges: Sequence[Any] = (),
                 source: str, doc: str = "", operands: Sequence[str] | None = None, dtypes_: Dtypes | None = None,
                 accepted: frozenset[DType] = dtypes.FLOATING, quant: Quant | None = None, tol: Tol | None = None,
-                domain: tuple[float, float] = (-3.0, 3.0), samples: Callable[..., Any] | None = None) -> Function:  # fmt: skip
+                domain: tuple[float, float] = (-3.0, 3.0), samples: Callable[..., Any] | None = None,
+                attrs: Mapping[str, Any] = {}) -> Function:  # fmt: skip
     """An op of one scalar expression on every element. ``body`` takes and gives loop-IR expressions; ``vjp`` is one
-    rule an operand, ``rule(*operands, result, cotangent)`` (one callable will do for a unary op)."""
-    count = body.__code__.co_argcount
+    rule an operand, ``rule(*operands, result, cotangent)`` (one callable will do for a unary op).
+
+    ``attrs`` holds static attributes with their defaults, ``{"slope": 0.01}``: keywords of the function, and of ``numpy``,
+    ``body`` and each rule. Samples take the default, and half of it where it is a float.
+    """
+    defaults = dict(attrs)
+    if any(isinstance(v, Attr) for v in defaults.values()):
+        raise RecordError(f"primitive {name!r}: attrs of an elementwise op holds defaults, such as {{'slope': 0.01}}")
+    count = _operand_count(name, body, tuple(defaults))
     rules = vjp if isinstance(vjp, tuple) else (vjp,) * count
     op = register(Op(
         name=name, kind="elementwise", doc=doc or f"{name}, element by element.", source=source,
-        operands=tuple(operands or names(count, "x")) if count > 1 else ("x",), results=("y",), attrs={},
+        operands=tuple(operands or names(count, "x")) if count > 1 else ("x",), results=("y",), attrs={a: Attr(type="static") for a in defaults},
         dtypes=dtypes_ or same_dtype(accepted, count),
         axes=lambda shapes, attrs: _pointwise(name, shapes), shape=None, body=body, combiner=None, identity=None, order=None,
         pad=None, fin=None, numpy=in_compute(numpy), vjp=rules, nest="derived", batch=None, alias=True,
         quant=quant or (TABLE if count == 1 else Quant.refuse("a function of several tensors has no table")),
-        tol=tol or Tol(4), samples=samples or _samples_elementwise(count, (dtypes_.accepted[0] if dtypes_ else accepted), *domain),
+        tol=tol or Tol(4), samples=samples or _samples_elementwise(count, (dtypes_.accepted[0] if dtypes_ else accepted), *domain, defaults),
         edges=tuple(edges),
     ))  # fmt: skip
-    return Function(op, lambda *values: interp.bind(op, broadcast(*coerce(*values)), {})[0])
+    return Function(op, lambda *values, **given: interp.bind(op, broadcast(*coerce(*values)), {**defaults, **given})[0])
 
 
 def _pointwise(name: str, shapes: Sequence[Shape]) -> str:
@@ -203,16 +264,24 @@ def _pointwise(name: str, shapes: Sequence[Shape]) -> str:
 
 def reduction(name: str, *, combiner: str, identity: Callable[[DType], Any], order: str | None = None, numpy: Callable[..., Any],
               vjp: Any, accepted: frozenset[DType], quant: Quant, tol: Tol, source: str, doc: str,
-              accumulator: Callable[[DType], DType] = compute_dtype) -> Function:  # fmt: skip
-    """A fold over the dims ``axis`` (a sorted tuple); the dims vanish. The order is the design's: ``lanes16`` when the
-    innermost dim is reduced, ``chunks8`` otherwise (``fold_order``)."""
+              accumulator: Callable[[DType], DType] = compute_dtype, body: Callable[..., Any] | None = None,
+              fin: Callable[..., Any] | None = None, samples: Callable[..., Any] | None = None) -> Function:  # fmt: skip
+    """A fold over dims: ``f(x, axis=None, keepdims=False)``. The record's ``axis`` is a sorted tuple; its dims vanish.
+
+    ``body`` makes the term of an element (itself without one; for ``fma`` two factors whose product is added), ``fin`` the
+    result of the accumulator: with combiner add, ``body=lambda x: x * x`` and ``fin=lambda s: loop.sqrt(s)`` are the
+    norm. Both may take ``axis`` too. ``numpy(x, axis)`` is the whole of it. The order is the design's: ``lanes16`` when
+    the innermost dim is reduced, ``chunks8`` otherwise (``fold_order``).
+    """
+    if body is not None and _operand_count(name, body, optional=("axis",)) != 1:
+        raise RecordError(f"primitive {name!r}: the body of a reduction takes one element, body=lambda x: x * x")
 
     def axes(shapes: Sequence[Shape], attrs: Attrs) -> str:
         dims = names(len(shapes[0]))
         kept = [d for i, d in enumerate(dims) if i not in attrs["axis"]]
         return f"{' '.join(dims)} -> {' '.join(kept)}"
 
-    def samples(rng: np.random.Generator) -> list[Sample]:
+    def drawn(rng: np.random.Generator) -> list[Sample]:
         draw = lambda *s: (rng.random(s) < 0.5) if dtypes.float32 not in accepted else rng.uniform(-2, 2, s).astype(np.float32)
         return [Sample((draw(4, 5),), {"axis": (1,)}), Sample((draw(4, 5, 3),), {"axis": (0, 1)}),
                 Sample((draw(37, 3),), {"axis": (0,)}), Sample((draw(3, 35),), {"axis": (0, 1)}), *one_sided(draw(3, 4))]  # fmt: skip
@@ -224,11 +293,11 @@ def reduction(name: str, *, combiner: str, identity: Callable[[DType], Any], ord
     op = register(Op(
         name=name, kind="reduction", doc=doc, source=source, operands=("x",), results=("y",),
         attrs={"axis": Attr(type="dims")}, dtypes=Dtypes(accepted=(accepted,), same=True, result=lambda kinds, attrs: (kinds[0],),
-        compute=compute_dtype, accumulator=accumulator), axes=axes, shape=None, body=lambda x: x, combiner=combiner,
-        identity=identity, order=order, pad=None, fin=None, numpy=in_compute(numpy), vjp=(vjp,), nest="derived", batch=None,
-        alias=False, quant=quant, tol=tol, samples=samples, edges=(),
+        compute=compute_dtype, accumulator=accumulator), axes=axes, shape=None, body=body or itself, combiner=combiner,
+        identity=identity, order=order, pad=None, fin=fin, numpy=in_compute(numpy), vjp=(vjp,), nest="derived", batch=None,
+        alias=False, quant=quant, tol=tol, samples=samples or drawn, edges=(),
     ))  # fmt: skip
-    return Function(op)
+    return Function(op, lambda x, /, axis=None, keepdims=False: reduced(op, x, axis, keepdims))
 
 
 def fold_order(rank: int, axis: Sequence[int]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from shohin.core import dtypes, interp, loop
 from shohin.core.dtypes import DType
-from shohin.core.op import EXACT, NO_GRADIENT, Attr, Dtypes, Op, Quant, Sample, Tol, register
+from shohin.core.op import EXACT, NO_GRADIENT, STRAIGHT_THROUGH, Attr, Dtypes, Op, Quant, Sample, Tol, register
 from shohin.core.tensor import Tensor, as_tensor
 from shohin.ops import kinds
 from shohin.ops.kinds import CAST, Function, broadcast, coerce, elementwise, to_dtype
@@ -105,7 +105,7 @@ floor = elementwise("floor", numpy=np.floor, body=loop.floor, vjp=NO_GRADIENT, s
 ceil = elementwise("ceil", numpy=np.ceil, body=loop.ceil, vjp=NO_GRADIENT, source=API, tol=EXACT, edges=BIG)
 trunc = elementwise("trunc", numpy=np.trunc, body=loop.trunc, vjp=NO_GRADIENT, source=API, tol=EXACT, edges=BIG)
 round = elementwise("round", numpy=np.rint, body=loop.rint, vjp=NO_GRADIENT, source=API, tol=EXACT, edges=(0.5, 1.5, -0.5, 2.5, INF, NAN), doc="Half to even.")
-round_ste = elementwise("round_ste", numpy=np.rint, body=loop.rint, vjp=lambda x, y, g: g, source="Bengio et al. 2013, straight-through estimator", tol=EXACT,
+round_ste = elementwise("round_ste", numpy=np.rint, body=loop.rint, vjp=lambda x, y, g: g, source="Bengio et al. 2013, straight-through estimator", tol=STRAIGHT_THROUGH,
                         edges=(0.5, 1.5, -0.5), doc="Rounds half to even; the gradient passes straight through.", quant=Quant.refuse("it is part of a quantized network"))  # fmt: skip
 
 # ------------------------------------------------------------------------------------------ comparisons

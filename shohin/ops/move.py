@@ -14,7 +14,7 @@ from shohin.core.errors import ShapeError
 from shohin.core.op import Attr, Aval, Pad, Quant, Sample
 from shohin.core.tensor import Tensor, as_tensor
 from shohin.ops import reduce
-from shohin.ops.kinds import BROADCAST, dim_of, generator, movement, names
+from shohin.ops.kinds import BROADCAST, dim_of, generator, movement, names, normalize_axis
 from shohin.ops.math import API, astype
 
 Attrs = Mapping[str, Any]
@@ -317,7 +317,7 @@ _flip = movement(
 def flip(x: Any, /, *, axis: int | Sequence[int] | None = None) -> Tensor:
     """``x`` with the dims ``axis`` (all without it) backwards."""
     tensor = as_tensor(x)
-    return interp.bind(_flip, [tensor], {"axis": reduce.normalize_axis(axis, tensor.ndim)})[0]
+    return interp.bind(_flip, [tensor], {"axis": normalize_axis(axis, tensor.ndim)})[0]
 
 
 def roll(x: Any, /, shift: int, *, axis: int) -> Tensor:

@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
@@ -17,6 +20,7 @@ from shohin.core.op import (
     NO_REVERSE,
     REGISTRY,
     SHARE,
+    SHIPPED,
     TABLE,
     Attr,
     Dtypes,
@@ -61,35 +65,44 @@ class Primitive:
                 f"Quant.refuse(reason) where it does not apply), or use one of {', '.join(_KINDS)}"
             )
         _free(name)
-        return Function(register(Op(**record)))
+        return _users(lambda: Function(register(Op(**record))))
 
     def elementwise(self, name: str, **facts: Any) -> Function:
         """One scalar expression on every element; facts as in ``kinds.elementwise``."""
-        _whole(name, facts, ("numpy", "body", "vjp", "source"))
-        return kinds.elementwise(name, **facts)
+        _whole(kinds.elementwise, name, facts, ("numpy", "body", "vjp", "source"))
+        return _users(lambda: kinds.elementwise(name, **facts))
 
     def reduction(self, name: str, **facts: Any) -> Function:
         """A fold over dims; facts as in ``kinds.reduction``."""
-        _whole(name, facts, ("combiner", "identity", "numpy", "vjp", "accepted", "quant", "tol", "source", "doc"))
-        return kinds.reduction(name, **facts)
+        _whole(kinds.reduction, name, facts, ("combiner", "identity", "numpy", "vjp", "accepted", "quant", "tol", "source", "doc"))
+        return _users(lambda: kinds.reduction(name, **facts))
 
     def movement(self, name: str, **facts: Any) -> Function:
         """Elements that move; facts as in ``kinds.movement``."""
-        _whole(name, facts, ("attrs", "numpy", "vjp", "samples", "source", "doc"))
-        return kinds.movement(name, **facts)
+        _whole(kinds.movement, name, facts, ("attrs", "numpy", "vjp", "samples", "source", "doc"))
+        return _users(lambda: kinds.movement(name, **facts))
 
     def contraction(self, name: str, **facts: Any) -> Function:
         """A sum of products with both its transposes; facts as in ``kinds.contraction``."""
-        _whole(name, facts, ("axes", "operands", "attrs", "samples", "source", "doc", "quant"))
-        return kinds.contraction(name, **facts)
+        _whole(kinds.contraction, name, facts, ("axes", "operands", "attrs", "samples", "source", "doc", "quant"))
+        return _users(lambda: kinds.contraction(name, **facts))
 
     def generator(self, name: str, **facts: Any) -> Function:
         """Elements from their positions; facts as in ``kinds.generator``."""
-        _whole(name, facts, ("attrs", "shape", "dtype", "numpy", "nest", "samples", "source", "doc"))
-        return kinds.generator(name, **facts)
+        _whole(kinds.generator, name, facts, ("attrs", "shape", "dtype", "numpy", "nest", "samples", "source", "doc"))
+        return _users(lambda: kinds.generator(name, **facts))
 
     def __repr__(self) -> str:
         return f"<shohin.primitive: {', '.join(_KINDS)}, or a whole record>"
+
+
+def _users(make: Callable[[], Function]) -> Function:
+    """What ``make`` registers is the user's: it may say something else in the next process, under the same name."""
+    before = set(REGISTRY)
+    made = make()
+    for name in set(REGISTRY) - before:
+        SHIPPED.pop(name)
+    return made
 
 
 def _free(name: str) -> None:
@@ -99,12 +112,18 @@ def _free(name: str) -> None:
         )
 
 
-def _whole(name: str, facts: dict[str, Any], needed: tuple[str, ...]) -> None:
+def _whole(kind: Callable[..., Function], name: str, facts: dict[str, Any], needed: tuple[str, ...]) -> None:
     missing = [f for f in needed if f not in facts]
     if missing:
         raise RecordError(
             f"primitive {name!r}: missing {', '.join(missing)}; a record has no default that hides a decision"
         )
+    known = list(inspect.signature(kind).parameters)[1:]
+    for fact in facts:
+        if fact not in known:
+            near = difflib.get_close_matches(fact, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
+            raise RecordError(f"primitive {name!r}: {kind.__name__} has no {fact!r}{hint}")
     _free(name)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from shohin.core import dtypes, interp, loop
 from shohin.core.axes import Shape
 from shohin.core.errors import BatchError, ShapeError
-from shohin.core.op import EXACT, NO_GRADIENT, Attr, Aval, Dtypes, Op, Quant, Sample, register
+from shohin.core.op import EXACT, NO_GRADIENT, STRAIGHT_THROUGH, Attr, Aval, Dtypes, Op, Quant, Sample, Tol, register
 from shohin.core.tensor import Tensor, as_tensor
 from shohin.ops import kinds, math
 from shohin.ops.kinds import broadcast, elementwise, names
@@ -53,21 +53,21 @@ def _draw(scale: tuple[float, float]) -> Callable[[np.random.Generator], list[Sa
 quantize = elementwise(
     "quantize", operands=("x", "s", "lo", "hi"), numpy=lambda x, s, lo, hi: np.rint(clip(x / s, lo, hi)), body=lambda x, s, lo, hi: loop.rint(loop.clip(x / s, lo, hi)),
     vjp=(lambda x, s, lo, hi, y, g: _inside(x / s, lo, hi, g / s), lambda x, s, lo, hi, y, g: _inside(x / s, lo, hi, -g * x / (s * s)), NO_GRADIENT, NO_GRADIENT),
-    quant=PART, tol=EXACT, source="docs/quantization.md Q1", samples=_draw((0.02, 0.1)), doc="``rhe(clip(x / s, lo, hi))``: the integer of a grid of step s; its gradient is that of x / s inside the bounds, else 0.",
+    quant=PART, tol=STRAIGHT_THROUGH, source="docs/quantization.md Q1", samples=_draw((0.02, 0.1)), doc="``rhe(clip(x / s, lo, hi))``: the integer of a grid of step s; its gradient is that of x / s inside the bounds, else 0.",
 )  # fmt: skip
 requantize = elementwise(
     "requantize", operands=("acc", "M", "lo", "hi"), numpy=lambda acc, M, lo, hi: np.rint(clip(acc * M, lo, hi)), body=lambda acc, M, lo, hi: loop.rint(loop.clip(acc * M, lo, hi)),
     vjp=(lambda acc, M, lo, hi, y, g: _inside(acc * M, lo, hi, g * M), lambda acc, M, lo, hi, y, g: _inside(acc * M, lo, hi, g * acc), NO_GRADIENT, NO_GRADIENT),
-    quant=PART, tol=EXACT, source="docs/quantization.md Q3", samples=_draw((20.0, 60.0)), doc="``rhe(clip(acc * M, lo, hi))`` on float32 integers; its gradient is that of acc * M inside the bounds, else 0.",
+    quant=PART, tol=STRAIGHT_THROUGH, source="docs/quantization.md Q3", samples=_draw((20.0, 60.0)), doc="``rhe(clip(acc * M, lo, hi))`` on float32 integers; its gradient is that of acc * M inside the bounds, else 0.",
 )  # fmt: skip
 bound_gain = elementwise(
     "bound_gain", numpy=lambda k: np.where(k < 0, -clip(-k, np.asarray(SMALL, k.dtype), np.asarray(GAIN, k.dtype)), clip(k, np.asarray(SMALL, k.dtype), np.asarray(GAIN, k.dtype))),
-    body=lambda k: loop.select(k < 0, -loop.clip(-k, SMALL, GAIN), loop.clip(k, SMALL, GAIN)), vjp=lambda k, y, g: g, quant=PART, tol=EXACT, source="docs/quantization.md Q2",
+    body=lambda k: loop.select(k < 0, -loop.clip(-k, SMALL, GAIN), loop.clip(k, SMALL, GAIN)), vjp=lambda k, y, g: g, quant=PART, tol=STRAIGHT_THROUGH, source="docs/quantization.md Q2",
     edges=(0.0, -0.0, 1e-20, -1e-20, 1e20, -1e20), doc="k with 2^-40 <= |k| <= 2^40, its sign kept, zero positive; the gradient passes.",
 )  # fmt: skip
 bound_multiplier = elementwise(
     "bound_multiplier", numpy=lambda m: np.where(np.abs(m) < np.asarray(SMALL, m.dtype), np.zeros_like(m), clip(m, np.asarray(-MOST, m.dtype), np.asarray(MOST, m.dtype))),
-    body=lambda m: loop.select(loop.Un("abs", m) < SMALL, 0.0, loop.clip(m, -MOST, MOST)), vjp=lambda m, y, g: g, quant=PART, tol=EXACT, source="docs/quantization.md Q2",
+    body=lambda m: loop.select(loop.Un("abs", m) < SMALL, 0.0, loop.clip(m, -MOST, MOST)), vjp=lambda m, y, g: g, quant=PART, tol=STRAIGHT_THROUGH, source="docs/quantization.md Q2",
     edges=(0.0, 1e-13, -1e-13, 1025.0, -1e30), doc="M with |M| > 2^10 -> +-2^10 and |M| < 2^-40 -> 0; the gradient passes.",
 )  # fmt: skip
 
@@ -152,17 +152,17 @@ def _lookup_samples(extra: int) -> Callable[[np.random.Generator], list[Sample]]
     return samples
 
 
-def _lookup(name: str, operands: tuple[str, ...], vjp: tuple[Any, ...], doc: str) -> Op:
+def _lookup(name: str, operands: tuple[str, ...], vjp: tuple[Any, ...], doc: str, tol: Tol = EXACT) -> Op:
     return register(Op(
         name=name, kind="indexing", doc=doc, source="docs/quantization.md Q8", operands=operands, results=("y",), attrs={},
         dtypes=Dtypes(accepted=(_CODES, dtypes.NUMERIC), same=False, result=lambda found, a: (found[1],), compute=lambda d: d, accumulator=lambda d: d),
         axes=None, shape=_table_shape, body=None, combiner=None, identity=None, order=None, pad=None, fin=None, numpy=_lookup_numpy, vjp=vjp, nest=_lookup_nest,
-        batch=_lookup_lanes(name), alias=False, quant=PART, tol=EXACT, samples=_lookup_samples(len(operands) - 2), edges=(),
+        batch=_lookup_lanes(name), alias=False, quant=PART, tol=tol, samples=_lookup_samples(len(operands) - 2), edges=(),
     ))  # fmt: skip
 
 
 _plain = _lookup("lookup", ("q", "table"), (NO_GRADIENT, NO_GRADIENT), "``table[(uint8) q]``: any function of an int8, as a table of 256.")
-_ste = _lookup("lookup_ste", ("q", "table", "slope"), (lambda q, table, slope, y, g: g * lookup(q, slope), NO_GRADIENT, NO_GRADIENT), "``lookup`` whose gradient is a table too.")
+_ste = _lookup("lookup_ste", ("q", "table", "slope"), (lambda q, table, slope, y, g: g * lookup(q, slope), NO_GRADIENT, NO_GRADIENT), "``lookup`` whose gradient is a table too.", STRAIGHT_THROUGH)
 
 
 def lookup(q: Any, table: Any) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import prod as _product
 from typing import Any
 
@@ -15,28 +15,10 @@ from shohin.core.errors import ShapeError
 from shohin.core.op import EXACT, NO_GRADIENT, Attr, Dtypes, Op, Quant, Sample, Tol, register
 from shohin.core.tensor import Tensor, as_tensor
 from shohin.ops import kinds
-from shohin.ops.kinds import Function, names, reduction
+from shohin.ops.kinds import Axis, Function, names, normalize_axis, reduced, reduction
 from shohin.ops.math import API, astype, equal, ones_like, sqrt, where, zeros_like
 
 Attrs = Mapping[str, Any]
-Axis = int | Sequence[int] | None
-
-
-def normalize_axis(axis: Axis, ndim: int, name: str = "axis") -> tuple[int, ...]:
-    """``axis`` as a sorted tuple of non-negative dims; ``None`` means all.
-
-    >>> normalize_axis((-1, 0), 3)
-    (0, 2)
-    """
-    given = tuple(range(ndim)) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
-    for a in given:
-        if not -ndim <= a < ndim:
-            raise ShapeError(f"{name} {a} is out of range for {ndim} dims")
-    dims = tuple(sorted(a % ndim for a in given))
-    if len(set(dims)) != len(dims):
-        raise ShapeError(f"{name} {given} names a dim twice")
-    return dims
-
 
 def _spread(g: Tensor, shape: Shape, axis: tuple[int, ...]) -> Tensor:
     """A reduced value back over the dims that vanished."""
@@ -80,21 +62,14 @@ def _extreme_vjp(x: Tensor, y: Tensor, g: Tensor, axis: tuple[int, ...]) -> Tens
     return where(hits, _spread(g / count, x.shape, axis), zeros_like(x))
 
 
-def _reduce(op: Op, x: Any, axis: Axis, keepdims: bool) -> Tensor:
-    tensor = as_tensor(x)
-    dims = normalize_axis(axis, tensor.ndim, f"{op.name}: axis")
-    out = interp.bind(op, [tensor], {"axis": dims})[0] if dims else tensor
-    return _reshaped(out, tuple(1 if i in dims else n for i, n in enumerate(tensor.shape))) if keepdims else out
-
-
 def sum(x: Any, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
     """The sum over ``axis`` (all dims without it). Integers below 64 bits sum in int64 unless ``dtype`` says otherwise."""
-    return _reduce(_sum, _widened(x, dtype), axis, keepdims)
+    return reduced(_sum, _widened(x, dtype), axis, keepdims)
 
 
 def prod(x: Any, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
     """The product over ``axis``."""
-    return _reduce(_prod, _widened(x, dtype), axis, keepdims)
+    return reduced(_prod, _widened(x, dtype), axis, keepdims)
 
 
 def _widened(x: Any, dtype: Any) -> Tensor:
@@ -108,22 +83,22 @@ def _widened(x: Any, dtype: Any) -> Tensor:
 
 def max(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The largest element over ``axis``."""
-    return _reduce(_max, x, axis, keepdims)
+    return reduced(_max, x, axis, keepdims)
 
 
 def min(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The smallest element over ``axis``."""
-    return _reduce(_min, x, axis, keepdims)
+    return reduced(_min, x, axis, keepdims)
 
 
 def any(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Is any element true (nonzero)?"""
-    return _reduce(_any, astype(as_tensor(x), dtypes.bool_), axis, keepdims)
+    return reduced(_any, astype(as_tensor(x), dtypes.bool_), axis, keepdims)
 
 
 def all(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Are all elements true (nonzero)?"""
-    return _reduce(_all, astype(as_tensor(x), dtypes.bool_), axis, keepdims)
+    return reduced(_all, astype(as_tensor(x), dtypes.bool_), axis, keepdims)
 
 
 def mean(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -131,7 +106,7 @@ def mean(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     tensor = as_tensor(x)
     dims = normalize_axis(axis, tensor.ndim, "mean: axis")
     count = _product(tensor.shape[d] for d in dims)
-    return _reduce(_sum, tensor, axis, keepdims) / count
+    return reduced(_sum, tensor, axis, keepdims) / count
 
 
 def var(x: Any, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
@@ -140,7 +115,7 @@ def var(x: Any, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool
     dims = normalize_axis(axis, tensor.ndim, "var: axis")
     count = _product(tensor.shape[d] for d in dims)
     centred = tensor - mean(tensor, axis=dims, keepdims=True)
-    return _reduce(_sum, centred * centred, dims, keepdims) / (count - correction)
+    return reduced(_sum, centred * centred, dims, keepdims) / (count - correction)
 
 
 def std(x: Any, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:

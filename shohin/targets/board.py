@@ -30,6 +30,8 @@ EMULATOR = "qemu-system-arm"
 STACK_BYTES = 32 * 1024
 # What the harness itself needs of the RAM: its main stack (link.ld.in), guards, variables, alignment.
 _HARNESS_RAM = 8192 + 2048
+BARE = ("-O3", "-ffreestanding", "-nostdlib", "-fno-math-errno", "-fno-sanitize=undefined", "-ffp-contract=off")
+"""``Target.cflags`` of a device without an operating system."""
 _HARNESS_FLAGS = ("-O2", "-std=c11", *WARNINGS, "-Werror")
 _DEVICE_FLAGS = ("-g0", "-ffunction-sections", "-fdata-sections", "-fno-unwind-tables",
                  "-fno-asynchronous-unwind-tables", "-isystem", str(FIRMWARE / "include"))
@@ -79,7 +81,7 @@ def probe(target: Target, source: Source, work: Path) -> Sections:
     """
     compiler = zig()
     network = work / "network.o"
-    call([*compiler.command, *target.cflags, *_DEVICE_FLAGS, "-std=c11", *WARNINGS, "-I", source.folder,
+    call([*compiler.command, *_flags(target), *_DEVICE_FLAGS, "-std=c11", *WARNINGS, "-I", source.folder,
           "-c", source.folder / "network.c", "-o", network], doing=f"compiling {source.name} for {target.name}")
     return sizes(link_alone(network, source.name, work / "probe.elf"))
 
@@ -104,13 +106,17 @@ def build_firmware(artefact_dir: str | Path, out_dir: str | Path, target: Target
         objects = [work / "network.o"]
         for file in sorted(FIRMWARE.glob("*.c")):
             objects.append(work / f"{file.stem}.o")
-            call([*compiler.command, *target.cflags, *_DEVICE_FLAGS, *_HARNESS_FLAGS,
+            call([*compiler.command, *_flags(target), *_DEVICE_FLAGS, *_HARNESS_FLAGS,
                   *_file_flags(file.name, source, stack_bytes), "-c", file, "-o", objects[-1]],
                  doing=f"compiling {file.name} for {target.name}")
         with atomic(out / f"{source.name}.elf") as elf:
             call([*compiler.linker, *objects, "--gc-sections", "-T", script, "-o", elf],
                  doing=f"linking the firmware of {source.name} for {target.name}")
     return Firmware(elf=out / f"{source.name}.elf", source=source, target=target, board=board, sections=sections)
+
+
+def _flags(target: Target) -> tuple[str, ...]:
+    return ("-target", target.triple, f"-mcpu={target.mcpu}", *target.cflags)
 
 
 def _file_flags(file: str, source: Source, stack_bytes: int) -> tuple[str, ...]:
@@ -210,6 +216,11 @@ def _parse(firmware: Firmware, text: str, done: subprocess.CompletedProcess[str]
         if status:
             raise TargetError(f"{where}: {source.name}_run returned {_signed(status)} for input {index}, expected 0")
     if done.returncode != 0 or found["end"] != [(count,)] or len(found["run"]) != count:
+        if "Lockup" in done.stderr:
+            known = ", ".join(f"{m.name} {m.address:#x}" for m in firmware.target.memories)
+            raise TargetError(f"{where}: the core locked up in {EMULATOR}, as it does where code, stack or variables lie at "
+                              f"addresses that the board {firmware.board.machine} has no memory at: check memories[].address "
+                              f"of the target ({known}){os.linesep}{done.stderr.strip()[:200]}")
         raise TargetError(f"{where}: {EMULATOR} ended with code {done.returncode} after {len(found['run'])} of {count} "
                           f"inferences: {done.stderr.strip()[:400] or 'no message'}{os.linesep}{text[-400:]}")
     expected = (1, source.input_size, source.output_size, source.arena_bytes, source.dtype.itemsize)

@@ -5,7 +5,7 @@ Source: Arm DAI 0386, Application Note AN386 (memory map, 25 MHz).
 
 from __future__ import annotations
 
-from shohin.targets.board import QemuBoard
+from shohin.targets.board import BARE, QemuBoard
 from shohin.targets.target import Memory, Target, register_target
 
 MIB = 1024 * 1024
@@ -16,19 +16,12 @@ TARGET = register_target(Target(
     triple="thumb-freestanding-eabihf",
     # The FPU has to be named: cortex_m4 alone means soft float.
     mcpu="cortex_m4+vfp4d16sp",
-    cflags=("-target", "thumb-freestanding-eabihf", "-mcpu=cortex_m4+vfp4d16sp", "-O3", "-ffreestanding", "-nostdlib",
-            "-fno-math-errno", "-fno-sanitize=undefined", "-ffp-contract=off"),
-    vector_bytes=0,
+    cflags=BARE,
     float_unit=True,
-    integer_requant=False,
     memories=(
         Memory(name="ssram1", size=4 * MIB, address=0x00000000, kind="flash"),
         Memory(name="ssram23", size=4 * MIB, address=0x20000000, kind="ram"),
         Memory(name="psram", size=16 * MIB, address=0x21000000, kind="ram"),
     ),
-    instructions=(),
-    threads=1,
-    emulated=True,
     strategy=QemuBoard(machine="mps2-an386", clock_hz=25_000_000),
-    features=("vfp4d16sp", "dsp"),
 ))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from shohin.targets.board import QemuBoard
+from shohin.targets.board import BARE, QemuBoard
 from shohin.targets.target import Instruction, Memory, Target, register_target
 
 KIB, MIB = 1024, 1024 * 1024
@@ -46,11 +46,8 @@ TARGET = register_target(Target(
     doc="Arm Cortex-M55, MVE with float; MPS3 AN547 in QEMU",
     triple="thumb-freestanding-eabihf",
     mcpu="cortex_m55+mve_fp",
-    cflags=("-target", "thumb-freestanding-eabihf", "-mcpu=cortex_m55+mve_fp", "-O3", "-ffreestanding", "-nostdlib",
-            "-fno-math-errno", "-fno-sanitize=undefined", "-ffp-contract=off"),
-    vector_bytes=16,
+    cflags=BARE,
     float_unit=True,
-    integer_requant=False,
     memories=(
         Memory(name="itcm", size=512 * KIB, address=0x10000000, kind="flash"),
         Memory(name="sram", size=2 * MIB, address=0x11000000, kind="flash"),
@@ -59,8 +56,5 @@ TARGET = register_target(Target(
         Memory(name="isram", size=4 * MIB, address=0x31000000, kind="ram"),
     ),
     instructions=INSTRUCTIONS,
-    threads=1,
-    emulated=True,
     strategy=QemuBoard(machine="mps3-an547", clock_hz=32_000_000),
-    features=("mve", "mve.fp", "fp-armv8d16"),
 ))

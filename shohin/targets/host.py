@@ -7,13 +7,13 @@ Source: x86-64 psABI supplement, table 3.1 (micro-architecture levels).
 
 from __future__ import annotations
 
-import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from shohin.compiler.kernel import GENERIC, Machine
 from shohin.core.errors import TargetError
 from shohin.targets.native import Native
 from shohin.targets.target import Instruction, Target, register_target
@@ -26,8 +26,14 @@ _LEVELS: tuple[tuple[str, frozenset[str]], ...] = (
 )
 # What can be built for: zig's names of the levels.
 LEVELS = {"native": "native", "v3": "x86_64_v3", "v4": "x86_64_v4", "vnni": "x86_64_v4+avx512vnni"}
-_VECTOR_BYTES = {"v1": 16, "v2": 16, "v3": 32, "v4": 64}
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+
+MACHINES = (
+    ("defined(__GNUC__) && defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512VL__)", Machine(level="v4", vector_bytes=64, features=frozenset(), threads=1)),
+    ("defined(__GNUC__) && defined(__AVX2__) && defined(__FMA__)", Machine(level="v3", vector_bytes=32, features=frozenset(), threads=1)),
+    ("", GENERIC),
+)
+"""An artefact for a computer has vector extensions of two widths where its compiler has them, else plain loops."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,11 +130,10 @@ def host(level: str = "native", *, cc: str | None = None) -> Target:
     vnni = "avx512_vnni" in CPU.features if level == "native" else level == "vnni"
     return Target(
         name="host", doc=f"this machine: {CPU.model} ({CPU.machine} {reached}{', VNNI' if vnni else ''})",
-        triple="native", mcpu=LEVELS[level],
+        triple="", mcpu=LEVELS[level],
         cflags=("-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"),
-        vector_bytes=_VECTOR_BYTES.get(reached, 16), float_unit=True, integer_requant=False, memories=(),
-        instructions=_instructions(reached, vnni), threads=os.cpu_count() or 1, emulated=False,
-        strategy=Native(cc=cc), features=CPU.key if level == "native" else (CPU.machine, level))
+        float_unit=True, memories=(), strategy=Native(cc=cc),
+        instructions=_instructions(reached, vnni), machines=MACHINES)
 
 
 def can_run(level: str) -> bool:

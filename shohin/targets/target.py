@@ -1,7 +1,7 @@
 """What a device is: its instruction set, memories, instructions, and how something runs on it.
 
-A target is one file in this folder that defines ``TARGET``; it is found by being there. Emitters and kernels read
-the facts (vector width, instructions, memories); whoever wants numbers asks the target's strategy to build and run.
+A target is one file in this folder that defines ``TARGET``; it is found by being there. The exporter reads what the C
+is written for and which memories it must fit; whoever wants numbers asks the target's strategy to build and run.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from shohin.compiler.kernel import GENERIC, Machine
 from shohin.core.errors import TargetError
 from shohin.targets.elf import Sections
 
@@ -33,7 +34,10 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True)
 class Instruction:
-    """An instruction that emitted C may use: a template and the plain meaning that defines it.
+    """An instruction that kernels' C relies on: how it is written, and the plain meaning that a test holds it to.
+
+    Kernels stand below targets and write their intrinsics by hand, under the compiler's own macros; no template is
+    filled in by them.
 
     ``args`` are (name, type) pairs and ``result`` is a type; a type is a dtype and a number of lanes, such as
     ``("int8", 16)``, one lane for a scalar. ``meaning`` takes NumPy arrays of those types, in the order of ``args``,
@@ -102,10 +106,10 @@ class Strategy(Protocol):
 class Target:
     """A device.
 
-    ``triple``, ``mcpu`` and ``cflags`` are the compiler's; ``vector_bytes`` the width of a vector register (0: none);
-    ``float_unit``: float32 in hardware; ``integer_requant``: requantization is emitted in integer arithmetic (the
-    same bits); ``threads`` that a network may use; ``emulated``: runs count instructions, and never claim time;
-    ``features`` the resolved CPU features, for keys of caches.
+    ``triple`` (empty: this machine), ``mcpu`` and ``cflags`` (all other flags) are the compiler's; ``float_unit``:
+    float32 in hardware, without which nothing is exported.
+    ``machines`` is what the C is written for: preprocessor conditions, and what kernels and loops may assume where they
+    hold (the first that does; empty: always). ``instructions`` are those that kernels use by name, with their tested meaning.
     """
 
     name: str
@@ -113,15 +117,11 @@ class Target:
     triple: str
     mcpu: str
     cflags: tuple[str, ...]
-    vector_bytes: int
     float_unit: bool
-    integer_requant: bool
     memories: tuple[Memory, ...]
-    instructions: tuple[Instruction, ...] = field(repr=False)
-    threads: int
-    emulated: bool
     strategy: Strategy = field(repr=False)
-    features: tuple[str, ...] = field(repr=False)
+    instructions: tuple[Instruction, ...] = field(default=(), repr=False)
+    machines: tuple[tuple[str, Machine], ...] = field(default=(("", GENERIC),), repr=False)
 
     def memory(self, kind: str, bytes_needed: int, what: str) -> Memory:
         """The first memory of ``kind`` into which ``bytes_needed`` fit; ``what`` names the need in the error."""
@@ -132,10 +132,6 @@ class Target:
         known = ", ".join(f"{m.name} {m.size:,}" for m in fitting) or "none"
         raise TargetError(f"{self.name}: {what} needs {bytes_needed:,} bytes of {kind}; "
                           f"the memories of that kind have (bytes): {known}")
-
-    def instruction(self, name: str) -> Instruction | None:
-        """The instruction called ``name``, or None: the emitter then writes the plain loop."""
-        return next((i for i in self.instructions if i.name == name), None)
 
 
 _TARGETS: dict[str, Target] = {}

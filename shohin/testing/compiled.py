@@ -49,8 +49,8 @@ def compare(ops: Sequence[Op], seed: int = 0) -> list[Problem]:
 
 def compiled_is_reference(op: Op, seed: int = 0) -> list[Problem] | str:
     """The compiled C of one op, or why there is nothing to compare."""
-    if op.nest == "own":
-        return "the op has no loops"
+    if op.nest == "control":
+        return "the op holds graphs and has no loops of its own"
     try:
         return compare([op], seed)
     except Exception as error:  # a program that does not compile is a finding

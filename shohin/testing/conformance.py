@@ -8,7 +8,7 @@
 ``body``        the scalar expression is the reference, on samples and edge values, within ``tol``
 ``nest``        an index function reads the elements that the reference reads
 
-Each gives problems as sentences; none knows the name of an op.
+Each gives problems as sentences, or says that it does not apply; none knows the name of an op.
 """
 
 from __future__ import annotations
@@ -32,10 +32,15 @@ from shohin.transforms.forward import jvp
 from shohin.transforms.grad import grad, vjp
 
 Attrs = Mapping[str, Any]
-STRAIGHT_THROUGH = frozenset(
-    {"round_ste", "stop_gradient", "quantize", "requantize", "bound_gain", "bound_multiplier", "lookup_ste"}
-)
-"""Ops whose gradient is not the derivative by intent; for others ``check_primitive(skip=("gradient", "forward"))``."""
+
+@dataclass(frozen=True)
+class NotApplicable:
+    """A check that had nothing to run on, and why."""
+
+    reason: str
+
+
+Finding = tuple[str, str] | NotApplicable
 
 
 @dataclass(frozen=True)
@@ -53,14 +58,19 @@ class Problem:
 
 def check_op(op: Op, checks: Sequence[str] | None = None, seed: int = 0) -> list[Problem]:
     """All problems of a record, by all checks or those named."""
-    found: list[Problem] = []
-    for name in checks or CHECKS:
-        for where, what in _run(op, name, seed):
-            found.append(Problem(op.name, name, where, what))
-    return found
+    results = [run_check(op, name, seed) for name in checks or CHECKS]
+    return [p for found in results if not isinstance(found, str) for p in found]
 
 
-def _run(op: Op, name: str, seed: int) -> Iterator[tuple[str, str]]:
+def run_check(op: Op, name: str, seed: int = 0) -> list[Problem] | str:
+    """The problems that one check finds, or why it does not apply."""
+    found = list(_run(op, name, seed))
+    problems = [Problem(op.name, name, *f) for f in found if not isinstance(f, NotApplicable)]
+    reasons = [f.reason for f in found if isinstance(f, NotApplicable)]
+    return reasons[0] if reasons and not problems else problems
+
+
+def _run(op: Op, name: str, seed: int) -> Iterator[Finding]:
     if not samples_of(op, seed) and op.kind not in ("call", "control"):
         yield "samples", "the record has none"
     try:
@@ -92,7 +102,7 @@ def _where(k: int, attrs: Attrs) -> str:
 # ------------------------------------------------------------------------------------------------- shape
 
 
-def shape_is_numpys(op: Op, seed: int) -> Iterator[tuple[str, str]]:
+def shape_is_numpys(op: Op, seed: int) -> Iterator[Finding]:
     """``infer`` gives what NumPy gives, for each accepted dtype; the relation of axes says the same."""
     for k, s in enumerate(samples_of(op, seed)):
         for arrays in _in_every_dtype(op, s):
@@ -166,7 +176,12 @@ class Smooth:
         return [self.operands[k] for k in self.moving]
 
 
-def _smooth(op: Op, seed: int) -> Iterator[tuple[str, Smooth]]:
+STRAIGHT = NotApplicable("a straight-through gradient is not the derivative")
+CONSTANT = NotApplicable("no sample has a floating operand with a gradient and a floating result")
+
+
+def _smooth(op: Op, seed: int) -> list[tuple[str, Smooth]]:
+    found: list[tuple[str, Smooth]] = []
     rules = op.vjp if isinstance(op.vjp, tuple) else None
     steps = rules is not None and len(rules) > 0 and all(r is NO_GRADIENT for r in rules)
     for k, s in enumerate(samples_of(op, seed)):
@@ -182,7 +197,8 @@ def _smooth(op: Op, seed: int) -> Iterator[tuple[str, Smooth]]:
         out = op.infer([Aval(a.shape, a.dtype) for a in wide], s.attrs)
         results = tuple(i for i, a in enumerate(out) if a.dtype in dtypes.FLOATING)
         if moving and results:
-            yield _where(k, s.attrs), Smooth(op, s.attrs, wide, moving, results)
+            found.append((_where(k, s.attrs), Smooth(op, s.attrs, wide, moving, results)))
+    return found
 
 
 def _directions(rng: np.random.Generator, arrays: Sequence[Array]) -> list[Array]:
@@ -193,12 +209,14 @@ def _along(values: Sequence[Array], directions: Sequence[Array], t: float) -> li
     return [np.asarray(v + t * d) for v, d in zip(values, directions, strict=True)]
 
 
-def vjp_is_the_slope(op: Op, seed: int) -> Iterator[tuple[str, str]]:
+def vjp_is_the_slope(op: Op, seed: int) -> Iterator[Finding]:
     """<vjp(u), v> = d/dt <u, f(x + t v)>, for each operand apart and for three pairs of directions."""
     rng = np.random.default_rng(seed + 1)
-    for where, f in _smooth(op, seed):
-        if op.name in STRAIGHT_THROUGH:
-            continue
+    smooth = _smooth(op, seed)
+    if not op.tol.slope or not smooth:
+        yield STRAIGHT if smooth else CONSTANT
+        return
+    for where, f in smooth:
         for _ in range(3):
             u = _directions(rng, f.numpy(f.start))
             _, back = vjp(lambda *v, f=f: f(*v), *map(as_tensor, f.start))
@@ -214,12 +232,14 @@ def vjp_is_the_slope(op: Op, seed: int) -> Iterator[tuple[str, str]]:
                     yield f"{where}, operand {name}", f"<vjp, v> = {dot([g], [v[j]]):.9g}, the slope is {expected:.9g}"
 
 
-def jvp_is_the_slope(op: Op, seed: int) -> Iterator[tuple[str, str]]:
+def jvp_is_the_slope(op: Op, seed: int) -> Iterator[Finding]:
     """The tangent is d/dt f(x + t v)."""
     rng = np.random.default_rng(seed + 2)
-    for where, f in _smooth(op, seed):
-        if op.name in STRAIGHT_THROUGH:
-            continue
+    smooth = _smooth(op, seed)
+    if not op.tol.slope or not smooth:
+        yield STRAIGHT if smooth else CONSTANT
+        return
+    for where, f in smooth:
         v = _directions(rng, f.start)
         _, tangents = jvp(lambda *x, f=f: f(*x), tuple(map(as_tensor, f.start)), tuple(map(as_tensor, v)))
         for j, t in enumerate(tangents):
@@ -229,10 +249,13 @@ def jvp_is_the_slope(op: Op, seed: int) -> Iterator[tuple[str, str]]:
                 yield f"{where}, result {op.results[f.results[j]]}", f"the tangent is off by {worst:.3g}"
 
 
-def second_derivative(op: Op, seed: int) -> Iterator[tuple[str, str]]:
+def second_derivative(op: Op, seed: int) -> Iterator[Finding]:
     """The gradient of <vjp(x; u), w> by x and by u is its slope."""
     rng = np.random.default_rng(seed + 3)
-    for where, f in _smooth(op, seed):
+    smooth = _smooth(op, seed)
+    if not smooth:
+        yield CONSTANT
+    for where, f in smooth:
         u = _directions(rng, f.numpy(f.start))
         w = _directions(rng, f.start)
         n = len(f.start)
@@ -256,9 +279,9 @@ def second_derivative(op: Op, seed: int) -> Iterator[tuple[str, str]]:
 # ------------------------------------------------------------------------------------------------ batching
 
 
-def vmap_is_a_loop(op: Op, seed: int) -> Iterator[tuple[str, str]]:
+def vmap_is_a_loop(op: Op, seed: int) -> Iterator[Finding]:
     """For every subset of batched operands and three lanes: lanes together are lanes one by one."""
-    size = 3
+    size, ran, refused = 3, 0, "the op has no operands"
     tol = Tol(0) if op.tol.ulp == 0 else Tol(max(op.tol.ulp, 64), max(op.tol.absolute, 1e-6))
     for k, s in enumerate(samples_of(op, seed)):
         draws = [samples_of(op, seed + 10 + i)[k].operands for i in range(size)]
@@ -269,8 +292,10 @@ def vmap_is_a_loop(op: Op, seed: int) -> Iterator[tuple[str, str]]:
             in_axes = tuple(0 if m else None for m in mask)
             try:
                 found = vmap(lambda *x, s=s: _call(op, x, s.attrs), in_axes=in_axes)(*map(as_tensor, wide))
-            except BatchError:  # said so, with the remedy
+            except BatchError as error:  # said so, with the remedy
+                refused = str(error)
                 continue
+            ran += 1
             lanes = [
                 reference(op, [w[i] if m else w for w, m in zip(wide, mask, strict=True)], s.attrs) for i in range(size)
             ]
@@ -278,14 +303,17 @@ def vmap_is_a_loop(op: Op, seed: int) -> Iterator[tuple[str, str]]:
                 problem = differences(np.asarray(r), np.stack([lane[j] for lane in lanes]), tol)
                 if problem:
                     yield f"{_where(k, s.attrs)}, batched {mask}", problem
+    if not ran:
+        yield NotApplicable(refused)
 
 
 # ------------------------------------------------------------------------------------------- bodies and nests
 
 
-def body_is_numpy(op: Op, seed: int) -> Iterator[tuple[str, str]]:
+def body_is_numpy(op: Op, seed: int) -> Iterator[Finding]:
     """An elementwise body on samples in each accepted dtype, and on all combinations of edge values."""
     if op.kind != "elementwise" or op.body is None:
+        yield NotApplicable("the loops that hold it are checked by compiled" if op.body is not None else "the record has no body")
         return
     for k, s in enumerate(samples_of(op, seed)):
         for arrays in _in_every_dtype(op, s):
@@ -323,9 +351,10 @@ def _body(op: Op, arrays: Sequence[Array], attrs: Attrs, where: str) -> Iterator
         yield where, f"the body: {problem}"
 
 
-def nest_is_numpy(op: Op, seed: int) -> Iterator[tuple[str, str]]:
+def nest_is_numpy(op: Op, seed: int) -> Iterator[Finding]:
     """An index function ``(coords, load, avals, result, attrs) -> Expr``, evaluated at all points at once."""
     if not callable(op.nest):
+        yield NotApplicable(f"the loops are {op.nest}, not an index function")
         return
     for k, s in enumerate(samples_of(op, seed)):
         avals = [Aval(a.shape, a.dtype) for a in s.operands]
@@ -357,7 +386,7 @@ def _points(expr: loop.Expr, env: Mapping[str, Any], result: Aval) -> Array:
     return out
 
 
-CHECKS: dict[str, Callable[[Op, int], Iterator[tuple[str, str]]]] = {
+CHECKS: dict[str, Callable[[Op, int], Iterator[Finding]]] = {
     "shape": shape_is_numpys,
     "gradient": vjp_is_the_slope,
     "forward": jvp_is_the_slope,

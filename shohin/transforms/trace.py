@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,9 @@ class Traced:
     outputs: trees.Spec
 
     def __str__(self) -> str:
-        return str(self.graph)
+        """The graph; a comment at its end names the cells that the last outputs are written to."""
+        names = ", ".join(c.name or "a cell" for c in self.writes)
+        return f"{self.graph}  // the last {len(self.writes)} outputs are written to {names}" if names else str(self.graph)
 
 
 def trace(f: Callable[..., Any]) -> Callable[..., Traced]:
@@ -40,7 +43,7 @@ def trace(f: Callable[..., Any]) -> Callable[..., Traced]:
     def run(*args: Any, **keywords: Any) -> Traced:
         leaves, spec = trees.flatten((args, keywords))
         tensors = [as_tensor(v) for v in leaves]
-        for module in modules_in((args, keywords)):
+        for module in modules_in((*_around(f), args, keywords)):
             module.cells()  # a cell's name is its first path
         found: list[trees.Spec] = []
 
@@ -58,6 +61,15 @@ def trace(f: Callable[..., Any]) -> Callable[..., Traced]:
         return Traced(staged.graph, staged.cells, staged.writes, found[0])
 
     return run
+
+
+def _around(f: Any) -> list[Any]:
+    """What a function may reach besides its arguments: itself, its object, what it closes over, globals that it names."""
+    code, found = getattr(f, "__code__", None), [f, getattr(f, "__self__", None)]
+    for cell in getattr(f, "__closure__", None) or ():
+        with contextlib.suppress(ValueError):  # not assigned yet
+            found.append(cell.cell_contents)
+    return found + [f.__globals__[n] for n in code.co_names if n in f.__globals__] if code else found
 
 
 def const(x: Any) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 
 import shohin as sh
 from shohin import nn, optim
-from shohin.compiler.jit import jit
+from shohin import jit
 from shohin.nn.models import DSCNN, ResidualBlock
 from shohin.targets.host import can_run
 

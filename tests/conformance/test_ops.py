@@ -8,7 +8,7 @@ import shohin.transforms  # noqa: F401  (rules for ops that hold graphs)
 from shohin.core.op import DERIVED, NO_GRADIENT, REGISTRY, Op
 from shohin.ops.kinds import FAMILIES
 from shohin.testing.compiled import compare
-from shohin.testing.conformance import CHECKS, STRAIGHT_THROUGH, check_op, samples_of
+from shohin.testing.conformance import check_op, samples_of
 
 OPS = {name: op for name, op in list(REGISTRY.items()) if op.kind not in ("call", "control") and op.doc}
 KINDS = sorted({op.kind for op in OPS.values()})
@@ -16,8 +16,7 @@ KINDS = sorted({op.kind for op in OPS.values()})
 
 @pytest.mark.parametrize("name", OPS)
 def test_op(name):
-    checks = [c for c in CHECKS if not (name in STRAIGHT_THROUGH and c in ("gradient", "forward"))]
-    assert [str(p) for p in check_op(OPS[name], checks)] == []
+    assert [str(p) for p in check_op(OPS[name])] == []
 
 
 @pytest.mark.parametrize("kind", KINDS)

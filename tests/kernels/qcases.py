@@ -10,8 +10,7 @@ import numpy as np
 
 import shohin.kernels  # noqa: F401 (registers them)
 from shohin.compiler import passes
-from shohin.compiler.kernel import Machine
-from shohin.compiler.library import GENERIC
+from shohin.compiler.kernel import GENERIC, Machine
 from shohin.compiler.lowering import lower
 from shohin.core import dtypes
 from shohin.core.graph import Graph

@@ -16,11 +16,11 @@ from shohin.core.op import Aval
 from shohin.core.tensor import as_tensor
 from shohin.core.trace import stage
 from shohin.deploy.library import build_library
-from shohin.deploy.source import DEVICE, HOST, Grid, write_c
+from shohin.deploy.source import DEVICE, Grid, write_c
 from shohin.kernels import qcommon
 from shohin.ops import math, qlinear, quant
-from shohin.targets import get_target
-from shohin.targets.board import build_firmware, run_firmware
+from shohin.targets import get_target, target_names
+from shohin.targets.board import QemuBoard, build_firmware, run_firmware
 from shohin.targets.host import can_run
 from tests.kernels.qcases import Cases, kernels, program
 from tests.targets.emulator import require_emulator
@@ -82,7 +82,7 @@ def test_host_builds_give_the_reference_s_integers(cases: Cases, level: str, cc:
 
 def test_a_computer_s_artefact_gives_them_too(cases: Cases, tmp_path: Path) -> None:
     """Three variants in one file: the widest vectors, narrower ones, plain loops."""
-    text = write(cases, tmp_path, HOST)
+    text = write(cases, tmp_path, get_target("host").machines)
     x = cases.inputs(2)
     want = cases.reference(x)
     for source in (text, text.replace("__AVX512F__", "NO_AVX512"), re.sub("__AVX512F__|__FMA__", "NO", text)):
@@ -101,7 +101,7 @@ def test_other_branches_give_them_too(cases: Cases, branch: str, tmp_path: Path)
     assert differing(cases, build_library(tmp_path).run(x), cases.reference(x)) == []
 
 
-@pytest.mark.parametrize("board", ["cortex-m55", "cortex-m4"])
+@pytest.mark.parametrize("board", [name for name in target_names() if isinstance(get_target(name).strategy, QemuBoard)])
 def test_boards_give_them_too(cases: Cases, board: str, tmp_path: Path) -> None:
     require_emulator()
     write(cases, tmp_path)

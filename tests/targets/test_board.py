@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from shohin.core.errors import BuildError, DeployError, EmulatorMissing, TargetError
-from shohin.targets import get_target
-from shohin.targets.board import build_firmware, run_firmware
+from shohin.targets import get_target, target_names
+from shohin.targets.board import QemuBoard, build_firmware, run_firmware
 from shohin.targets.elf import read_sections, sizes
 from tests.targets import small_network
 from tests.targets.emulator import require_emulator
 
-BOARDS = ("cortex-m55", "cortex-m4")
+BOARDS = tuple(name for name in target_names() if isinstance(get_target(name).strategy, QemuBoard))
 LOOP = '{ uint32_t k = %d; __asm__ volatile("1: subs %%0, #1\\n\\tbhi 1b" : "+r"(k)); }'
 
 
@@ -112,6 +114,16 @@ def test_a_stack_that_just_fits_and_one_that_does_not(tmp_path):
     assert run("cortex-m55", folder, small_network.inputs(1), stack_bytes=needed // 16 * 16 + 80).stack_bytes == needed
     with pytest.raises(TargetError, match="stack"):
         run("cortex-m55", folder, small_network.inputs(1), stack_bytes=needed // 16 * 16 - 64)
+
+
+def test_a_memory_where_the_board_has_none(tmp_path):
+    require_emulator()
+    target = get_target("cortex-m4")
+    boot, *others = target.memories
+    wrong = replace(target, memories=(boot, *(replace(m, address=m.address + 0x40000000) for m in others)))
+    firmware = build_firmware(small_network.write(tmp_path), tmp_path / "build", wrong)
+    with pytest.raises(TargetError, match=r"check memories\[\].address.*ssram23 0x60000000"):
+        run_firmware(firmware, small_network.inputs(1), 20.0)
 
 
 def test_a_failed_selfcheck_stops_the_run(tmp_path):

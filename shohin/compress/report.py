@@ -1,0 +1,104 @@
+"""What a plan did, as a table: by place the rules, bits, zeros, and bytes of the weights before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from shohin.compress import definitions
+from shohin.compress.freeze import norm_of, weight_of
+from shohin.compress.method import Method, names, stack
+from shohin.compress.palettize import Palette, _packed
+from shohin.compress.steps import Contract
+from shohin.compress.walk import module_of
+from shohin.core.module import Module
+from shohin.core.trace import run
+
+Array = np.ndarray[Any, Any]
+_KEY = "_report"
+
+
+def effective(net: Module) -> dict[str, tuple[str, Module, str, Array]]:
+    """The weights by place: (path of the layer, layer, name, value)."""
+    found = {}
+    for path, layer in net.modules().items():
+        for name in names(layer):
+            found[f"{path}.{name}" if path else name] = (path, layer, name, getattr(layer, name).numpy())
+    return found
+
+
+def changes(before: Module, after: Module) -> dict[str, list[str]]:
+    """By layer's path what became of its weights: sizes, zeros, distinct values; only what differs."""
+    old, found = effective(before), {}
+    for place, (path, layer, name, w) in effective(after).items():
+        texts, was = [], old[place][3]
+        if w.shape != was.shape:
+            texts.append(f"{name} {'x'.join(map(str, was.shape))} -> {'x'.join(map(str, w.shape))}")
+        if (w == 0).sum() > (was == 0).sum():
+            texts.append(f"{(w == 0).mean():.0%} zeros")
+        if stack(layer, name) and isinstance(stack(layer, name)[-1], Palette):
+            texts.append(f"{len(np.unique(w))} values")
+        if texts:
+            found.setdefault(path, []).extend(texts)
+    return found
+
+
+def remember(small: Module, net: Module, chosen: Mapping[str, Mapping[str, Method]]) -> None:
+    """Keep with ``small`` what the report needs of the network before."""
+    past = object.__getattribute__(net, "__dict__").get(_KEY) or {"bytes": {}, "rules": {}}
+    sizes = {place: w.nbytes for place, (_, _, _, w) in effective(net).items()}
+    rules = {
+        path: [*past["rules"].get(path, ()), *(m.scheme for m in slots.values())] for path, slots in chosen.items()
+    }
+    object.__getattribute__(small, "__dict__")[_KEY] = {"bytes": {**sizes, **past["bytes"]}, "rules": rules}
+
+
+def report(net: Module) -> str:
+    """A line a weight of what ``plan.apply`` returned: rules, bits, zeros, bytes before and after, widened channels.
+
+    Bytes are those of the weights as an artefact stores them; ``sh.cost`` has the whole.
+    """
+    past = object.__getattribute__(net, "__dict__").get(_KEY) or {"bytes": {}, "rules": {}}
+    ints = _integers(net) if hasattr(net, "_latest") else {}  # a Quantized, which imports this module
+    rows = [("place", "rule", "bits", "zeros", "bytes before", "after")]
+    total = [0, 0]
+    for place, (path, layer, name, w) in effective(net).items():
+        top = next((s for s in stack(layer, name) if isinstance(s, Palette)), None)
+        q, wide = next((f for f in ints.get(path, []) if f[0].size == w.size), (None, 0))
+        bits, size = 8 * w.itemsize, w.nbytes
+        if q is not None:
+            packed = None if top is None else _packed(q, top.bits)
+            bits, size = (8, q.nbytes) if packed is None or top is None else (top.bits, sum(a.nbytes for a in packed))
+        elif top is not None:
+            bits, size = top.bits, sum(c.read().numpy().nbytes for n, c in top.cells().items() if n != "moves")
+        rules = ", ".join(past["rules"].get(path, ())) or "none"
+        zeros = ((w if q is None else q) == 0).mean()
+        was = past["bytes"].get(place, w.nbytes)
+        total = [total[0] + was, total[1] + size]
+        rules += f"; s_w of {wide} channels widened to hold the bias" if wide else ""
+        rows.append((place, rules, str(bits), f"{zeros:.0%}", f"{was:,}", f"{size:,}"))
+    rows.append(("all", "", "", "", f"{total[0]:,}", f"{total[1]:,}"))
+    widths = [max(len(r[i]) for r in rows) for i in range(6)]
+    fit = lambda r: [c.ljust(n) if i < 2 else c.rjust(n) for i, (c, n) in enumerate(zip(r, widths, strict=True))]
+    return "\n".join("  ".join(fit(r)).rstrip() for r in rows)
+
+
+def _integers(net: Any) -> dict[str, list[tuple[Array, int]]]:
+    """By layer's path: the frozen integers of each contraction with a weight, and how many channels Q2 widened."""
+    program, grids = net._latest(), net.grids()
+    params = [p.numpy() for p in run(program.params, [c.read() for c in program.cells])]
+    found: dict[str, list[tuple[Array, int]]] = {}
+    for step in program.steps:
+        if isinstance(step, Contract) and step.weight is not None and step.op != "scale":
+            x, y = (program.values[k].grid for k in (step.inputs[0], step.output))
+            assert x is not None and y is not None
+            b = None if step.bias is None else np.broadcast_to(params[step.bias].reshape(-1), (step.channels,))
+            w, norm = weight_of(step, params), norm_of(step, params)
+            c = definitions.contraction(w, b, norm, grids[x].s, grids[y].s, step.place)
+            found.setdefault(module_of(step.place), []).append((c.q_w, int(c.widened.sum())))
+    return found
+
+
+__all__ = ["changes", "effective", "remember", "report"]
