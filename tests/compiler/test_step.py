@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 import shohin as sh
-from shohin import nn, optim
-from shohin import jit
+from shohin import jit, nn, optim
 from shohin.nn.models import DSCNN, ResidualBlock
 from shohin.targets.host import can_run
 
