@@ -6,13 +6,15 @@ as in docs/quantization.md), where needed by the int32 or int64 range; without `
 
 from __future__ import annotations
 
+import math
+
 from shohin.compiler import half
 from shohin.compiler.ctext import HALF
 from shohin.compiler.flat import Raw
 from shohin.core import dtypes
 from shohin.core.dtypes import DType
 from shohin.core.errors import IRError
-from shohin.core.loop import Bin, Cast, Const, Expr, Fma, Requant, Select, Un, clip, const, select
+from shohin.core.loop import Bin, Cast, Const, Expr, Fma, Intrinsic, Requant, Select, Un, clip, const, select
 
 
 def lower(expr: Expr) -> Expr | None:
@@ -136,9 +138,11 @@ def _requant(r: Requant) -> Expr:
         return e if e.dtype == i32 else Raw(e, i32)
 
     z = as_int(r.z)
-    value = Bin("mul", as_float(r.acc), as_float(r.M))
-    if isinstance(r.M, Const) and r.M.value == 2.0**-16:  # zig 0.17.1 makes a wrong MVE instruction of this literal
-        value = Bin("mul", Bin("mul", as_float(r.acc), const(2.0**-15, f32)), const(0.5, f32))
+    M = as_float(r.M)
+    if isinstance(r.M, Const) and abs(math.frexp(float(r.M.value))[0]) == 0.5:
+        # clang 22 makes wrong MVE code of int -> float times a literal power of two (2^-16; 2^-1 under a predicate)
+        M = Intrinsic("opaque", (r.M,), f32)
+    value = Bin("mul", as_float(r.acc), M)
     low = as_float(Bin("sub", as_int(r.lo), z))
     high = as_float(Bin("sub", as_int(r.hi), z))
     value = Bin("min", Bin("max", value, low), high)

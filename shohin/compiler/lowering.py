@@ -84,6 +84,10 @@ class Lowering:
         """How a node's operands are read; inside a guarded value every load stands under the guard too."""
 
         def read(k: int, index: tuple[Expr, ...], pred: Expr | None = None, pad: Any = None) -> Expr:
+            v = node.operands[k]
+            reads = {v} if v in self.stored or v not in self.weight else self.weight[v][1]
+            if pred is None and all(x in self.consts and self.consts[x].size == 1 for x in reads):
+                return self.load(v, index, None, None)  # made of literals: nothing to guard
             both = pred if guard is None else guard if pred is None else guard & pred
             return self.load(node.operands[k], index, both, 0 if pad is None else pad)
 

@@ -95,7 +95,7 @@ class Memory(Level):
             if self.active < self.width:
                 text = f"{self.helper('part', kind)}(&{pointer}[{where}], {self.active})"
             else:
-                text = f"(*(const {vt}_u *)&{pointer}[{where}])"
+                text = f"(({vt})*(const {vt}_u *)&{pointer}[{where}])"  # cast: gcc will not mix both types in a conditional
         else:
             text, d = self.gather(e, vt, pad)
             depth = max(depth, d)

@@ -295,7 +295,13 @@ class CIntrinsic:
     helper: str = ""
 
 
-INTRINSICS: dict[str, CIntrinsic] = {}
+INTRINSICS: dict[str, CIntrinsic] = {
+    "opaque": CIntrinsic(
+        scalar="sh_opaque({0})",
+        helper="/* x, as a value that the compiler does not know */\n"
+        "static inline float sh_opaque(float x) {\n    volatile float y = x;\n    return y;\n}\n",
+    )
+}
 
 
 def math_function(name: str, kind: str, width: int) -> tuple[list[Need], str]:

@@ -407,7 +407,7 @@ def walk(expr: Expr) -> list[Expr]:
 
 # ---------------------------------------------------------------------------------------------- meaning
 
-INTRINSICS: dict[str, Callable[..., Any]] = {}
+INTRINSICS: dict[str, Callable[..., Any]] = {"opaque": lambda x: x}
 """Meaning in NumPy of every intrinsic; a target's file holds the template."""
 
 
