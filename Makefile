@@ -33,7 +33,7 @@ lint: $(STAMP)-lint  ## ruff, pyright (basic, then strict for the lower layers),
 	  "pytest -q tests/test_imports.py"; do \
 	  echo "$(PY) -m $$check"; $(PY) -m $$check || failed=1; done; exit $$failed
 
-bench: $(STAMP)  ## the benchmarks; ARGS are passed on
+bench: $(STAMP)  ## the benchmarks, peers in .venv-peers; ARGS="train ds-cnn" asks one question
 	$(PY) -m bench $(ARGS)
 
 mutants: $(STAMP)-test  ## break the code on purpose and see the tests notice
@@ -43,15 +43,15 @@ docs: $(STAMP)  ## build the documentation into site/ (installs mkdocs-material)
 	$(PY) -m pip install -q mkdocs-material
 	$(PY) -m mkdocs build
 
-emulators:  ## qemu-system-arm, gcc and libc headers, from Debian (REQUIRE_EMULATORS=1: fail without)
+emulators:  ## qemu-system-arm, qemu-user, gcc and libc headers, from Debian (REQUIRE_EMULATORS=1: fail without)
 	@sh tests/emulators.sh
 
 clean:  ## remove caches and build products
 	rm -rf build dist site .pytest_cache .hypothesis .ruff_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-distclean: clean  ## remove .venv as well
-	rm -rf $(VENV)
+distclean: clean  ## remove .venv and .venv-peers as well
+	rm -rf $(VENV) .venv-peers
 
 # Debian keeps ensurepip in a package of its own; as root it is installed, otherwise the message says how.
 $(PY):

@@ -1,18 +1,14 @@
-"""``make bench``: every question in turn; raw numbers into ``bench/results/``."""
+"""``python -m bench QUESTION [arguments]``; ``python -m bench`` asks all of them and rewrites the page."""
 
 from __future__ import annotations
 
-import datetime
-import json
-from pathlib import Path
+import importlib
+import sys
 
-from bench import train_step
-
-RESULTS = Path(__file__).parent / "results"
+QUESTIONS = ("train", "infer", "kernels", "compile", "report")
 
 if __name__ == "__main__":
-    RESULTS.mkdir(exist_ok=True)
-    for question in (train_step,):
-        found = question.main()
-        found["date"] = datetime.date.today().isoformat()
-        (RESULTS / f"{found['question']}.json").write_text(json.dumps(found, indent=1) + "\n")
+    if len(sys.argv) > 1 and sys.argv[1] not in QUESTIONS:
+        raise SystemExit(f"no question is called {sys.argv[1]}; there are {', '.join(QUESTIONS)}")
+    for question in sys.argv[1:2] or QUESTIONS:
+        importlib.import_module(f"bench.{question}").main(sys.argv[2:])

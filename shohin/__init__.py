@@ -18,7 +18,7 @@ _NAMES = {
     "sigmoid sign sin sqrt square subtract tanh trunc where zeros_like",
     "shohin.ops.move": "arange asarray broadcast_to concat empty expand_dims eye flatten flip full iota linspace matrix_transpose moveaxis ones pad "
     "permute_dims reshape roll squeeze stack transpose zeros",
-    "shohin.ops.reduce": "all any argmax argmin cumulative_sum max mean min prod std sum var",
+    "shohin.ops.reduce": "all any argmax argmin cumulative_sum max mean min moments prod std sum var",
     "shohin.ops.linear": "avg_pool2d conv2d conv_transpose2d matmul max_pool2d tensordot",
     "shohin.ops.index": "argsort one_hot quantile sort take take_along_axis",
     "shohin.ops.extra": "acos acosh asin asinh atan atanh broadcast_arrays can_cast copysign cosh count_nonzero diff empty_like finfo hypot iinfo "
@@ -38,11 +38,12 @@ _NAMES = {
     "shohin.compiler.jit": "jit",
     "shohin.train.fit": "evaluate fit",
     "shohin.train.task": "Task",
-    "shohin.train.checkpoint": "load save",
+    "shohin.deploy.stored": "load save",
     "shohin.transforms.channels": "channels",
     "shohin.deploy.cost": "cost",
     "shohin.deploy.export": "export",
     "shohin.deploy.measure": "compare measure",
+    "shohin.deploy.profile": "profile",
 }
 _TABLE = {name: module for module, names in _NAMES.items() for name in names.split()}
 _RENAMED = {"bool": ("shohin.core.dtypes", "bool_"), "seed": ("shohin.ops.random", "seed"), "random": ("shohin.ops.random", None),

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Installs what the tests of emulated boards need: qemu-system-arm, and gcc with libc headers (exported C must
-# build with a plain gcc too). Without root or apt it says so and succeeds, unless REQUIRE_EMULATORS=1.
+# Installs what the tests of emulated boards need: qemu-system-arm, qemu-user for aarch64, and gcc with libc headers
+# (exported C must build with a plain gcc too). Without root or apt it says so and succeeds, unless REQUIRE_EMULATORS=1.
 set -u
-packages="qemu-system-arm gcc libc6-dev"
+packages="qemu-system-arm qemu-user gcc libc6-dev"
 
 present() {
-    command -v qemu-system-arm >/dev/null && command -v gcc >/dev/null &&
+    command -v qemu-system-arm >/dev/null && command -v qemu-aarch64 >/dev/null && command -v gcc >/dev/null &&
         echo '#include <string.h>' | gcc -std=c11 -fsyntax-only -x c - 2>/dev/null
 }
 

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from shohin.cli import demo_job, machine
+from shohin.cli import profile as profile_job
 from shohin.core.errors import BudgetError, ShohinError
 from shohin.deploy.budget import Budget
 
@@ -49,6 +50,23 @@ def demo(
     """Train two networks on Fashion-MNIST, quantize them, run them on the host and on an emulated board, and report."""
     folder = run if not quick or str(run) != "runs/demo" else Path("runs/quick")
     _guarded(lambda: demo_job.run(demo_job.Config(quick=quick, device=device, budget=Budget(flash=flash, ram=ram), folder=folder, fresh=fresh), console))
+
+
+@app.command()
+def profile(
+    task: Annotated[Path, typer.Argument(help="A Python file that sets task = sh.Task(model, train, test, loss, metric).")],
+    inference: Annotated[bool, typer.Option("--inference", help="The network in evaluation mode instead of the training step.")] = False,
+    batch: Annotated[int, typer.Option(min=1, help="Examples at once.")] = 32,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads; by default all processors.")] = None,
+    by: Annotated[str, typer.Option(help="What rows are: step, kernel, layer, or several with commas.")] = "step,kernel",
+    top: Annotated[int, typer.Option(min=1, help="How many rows of each.")] = 25,
+    repeats: Annotated[int, typer.Option(min=1, help="Runs; medians are shown.")] = 20,
+    json: Annotated[Path | None, typer.Option(help="Write all steps to this file.")] = None,
+) -> None:
+    """Where the time goes: by kernel and place, FLOP, bytes, fraction of the roofline."""
+    views = tuple(v.strip() for v in by.split(","))
+    config = profile_job.Config(inference=inference, batch=batch, threads=threads, by=views, top=top, repeats=repeats, json=json)
+    _guarded(lambda: profile_job.run(task, config, console))
 
 
 @app.command()

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -168,12 +168,27 @@ def _run(command: Sequence[str]) -> None:
         raise BuildError(f"the C compiler failed ({done.returncode}): {shlex.join(command)}\n  " + "\n  ".join(first))
 
 
-def build_all(texts: Sequence[str], *, level: str = "native", extra: Sequence[str] = ()) -> list[Path]:
+_begun: dict[tuple[str, str], Future[Path]] = {}
+
+
+@lru_cache(maxsize=1)
+def _workers() -> ThreadPoolExecutor:
+    """One compiler a processor at a time; these threads only wait for it."""
+    return ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="shohin-build")
+
+
+def begin(text: str, *, level: str = "native") -> None:
+    """Start to build a text, for ``build_all`` to wait for; meanwhile more is emitted."""
+    _begun[text, level] = _workers().submit(build, text, level=level)
+
+
+def build_all(texts: Sequence[str], *, level: str = "native") -> list[Path]:
     """Several texts, side by side."""
-    if len(texts) == 1:
-        return [build(texts[0], level=level, extra=extra)]
-    with ThreadPoolExecutor(max_workers=min(len(texts), os.cpu_count() or 1)) as pool:
-        return list(pool.map(lambda t: build(t, level=level, extra=extra), texts))
+    for text in texts:
+        if (text, level) not in _begun:
+            begin(text, level=level)
+    begun = [_begun.pop((text, level)) for text in texts]
+    return [one.result() for one in begun]
 
 
 # ---------------------------------------------------------------------------------------------- runtime

@@ -70,6 +70,7 @@ class Builder:
         self.root = Scope(self.code, None, {})
         self.stores: list[tuple[Store, Flat, Expr]] = []
         self.folds: list[tuple[Fold, list[Expr], list[Expr], list[Expr]]] = []
+        self.second: list[tuple[Fold, Expr]] = []
 
     def pointer(self, buffer: str) -> str:
         return f"p{self.slots.setdefault(buffer, len(self.slots))}"
@@ -155,6 +156,10 @@ class Builder:
         for f in self.s.folds:
             steps = step_of(f, state(f), list(f.terms))
             merge = merge_of(f)
+            if f.combiner == "moments":
+                mean, m2 = state(f)
+                away = f.terms[0] - mean
+                self.second.append((f, self.root.prepare([Fma(away, away, m2)])[0]))
             self.folds.append((f, self.root.prepare(f.init), self.root.prepare(steps), self.root.prepare(merge)))
         for s in self.s.stores:
             value = s.value
@@ -203,16 +208,37 @@ class Builder:
             updates += [f"{n}{tag} = {x};" for n, x in zip(f.names, texts)]
         return [*inner.lines, *updates]
 
-    def merge(self, scope: Scope, left: str, right: Mapping[str, str], vec: bool, only: str = "") -> Lines:
-        """``left = combiner(left, right)`` of two accumulators (of all of them, or of one)."""
+    def merge(
+        self, scope: Scope, left: str, right: Mapping[str, str], vec: bool, only: str = "", counts: tuple[str, str] = ("", "")
+    ) -> Lines:
+        """``left = combiner(left, right)`` of two accumulators (of all of them, or of one); ``counts``: C text of how many
+        terms are in each, which moments ask for."""
         kind = "vector" if vec else "scalar"
         names = self.state_names(left, vec) | {f"{n}_": Bound(x, kind) for n, x in right.items()}
+        head: Lines = []
+        for t in {f.dtypes[0] for f in self.s.folds if f.combiner == "moments"}:
+            share, n = self.code.fresh("share_"), f"({ctype(t)})({counts[0]})"
+            head.append(f"const {ctype(t)} {share} = ({ctype(t)})({counts[1]}) / ({ctype(t)})(({counts[0]}) + ({counts[1]}));")
+            names |= {f"share {t.name}": Bound(share, "scalar"), f"weight {t.name}": Bound(f"({n} * {share})", "scalar")}
         inner = scope.child(names)
-        updates = [
-            f"{f.names[0]}{left} = {self.text(inner, merge[0], vec)};"
-            for f, _, _, merge in self.folds
-            if only in ("", f.names[0])
-        ]
+        updates: Lines = []
+        for f, _, _, merge in self.folds:
+            if only not in ("", f.names[0]):
+                continue
+            new = [self.code.fresh("n_") for _ in merge]
+            for t, n, e in zip(f.dtypes, new, merge):
+                updates.append(f"const {self.acc_type(inner, t, vec)} {n} = {self.text(inner, e, vec)};")
+            updates += [f"{a}{left} = {n};" for a, n in zip(f.names, new)]
+        return ["{", *indent([*head, *inner.lines, *updates]), "}"] if head else [*inner.lines, *updates]
+
+    def centre(self, tag: str, count: str) -> Lines:
+        """The means of a block from its sums."""
+        return [f"{f.names[0]}{tag} /= ({ctype(f.dtypes[0])})({count});" for f in self.s.folds if f.combiner == "moments"]
+
+    def squares(self, scope: Scope, tag: str, vec: bool, names: Mapping[str, Bound]) -> Lines:
+        """One term's squared distance from the mean into each m2."""
+        inner = scope.child({**names, **self.state_names(tag, vec)})
+        updates = [f"{f.names[1]}{tag} = {self.text(inner, e, vec)};" for f, e in self.second]
         return [*inner.lines, *updates]
 
     def store(self, scope: Scope, names: Mapping[str, Bound], vec: bool) -> Lines:
@@ -296,6 +322,8 @@ def state(f: Fold) -> list[Expr]:
 def step_of(f: Fold, now: list[Expr], terms: list[Expr]) -> list[Expr]:
     if f.combiner == "fma":
         return [_held(Fma(terms[0], terms[1], now[0]), f.dtypes[0])]
+    if f.combiner == "moments":
+        return [combine("add", now[0], terms[0], f.dtypes[0])]
     if len(f.names) == 1:
         return [combine(f.combiner, now[0], terms[0], f.dtypes[0])]
     a, b = now[0], terms[0]
@@ -307,6 +335,11 @@ def step_of(f: Fold, now: list[Expr], terms: list[Expr]) -> list[Expr]:
 
 def merge_of(f: Fold) -> list[Expr]:
     """Two partial results of one accumulator (``a0`` and ``a0_``)."""
+    if f.combiner == "moments":
+        (mean, m2), t = state(f), f.dtypes[0]
+        other, more = (Name(n + "_", t) for n in f.names)
+        d = other - mean
+        return [mean + d * Name(f"share {t.name}", t), (m2 + more) + (d * d) * Name(f"weight {t.name}", t)]
     if len(f.names) != 1:
         return []
     name, t = f.names[0], f.dtypes[0]

@@ -8,13 +8,14 @@ strides collapse it is used as it is, else the axes are recovered by / and %. It
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 
 from shohin.compiler.ctext import Need, lane, stored, vector
 from shohin.compiler.flat import Flat, coefficient, flatten, nodes, opaque, rewrite, simplify
 from shohin.compiler.names import Bound, Code, paren
+from shohin.compiler.rows import Rows, fold_function, stage_function
 from shohin.compiler.scope import Scope
 from shohin.core import dtypes
 from shohin.core.dtypes import DType
@@ -31,8 +32,8 @@ class Uniform(str):
 class CPrinter:
     """Prints into one C function: ``slots`` are the buffers that its ``b`` must hold, ``needs`` its helpers."""
 
-    def __init__(self, buffers: Mapping[str, Buffer]):
-        self.buffers = buffers
+    def __init__(self, buffers: Mapping[str, Buffer], staged: Sequence[Rows] = (), folds: Sequence[tuple[Rows, int]] = ()):
+        self.buffers, self.staged, self.folds = buffers, staged, folds
         self.slots: dict[str, int] = {}
         self.needs: dict[Need, None] = {}
         self._counter = 0
@@ -49,6 +50,24 @@ class CPrinter:
     def helper(self, text: str) -> None:
         """C that stands before the functions, once a file."""
         self.needs.setdefault(("text", text), None)
+
+    def load(self, buffer: str, name: str) -> str:
+        for rows in self.staged:
+            if rows.shaped.stores[0].target.buffer == buffer:
+                text, build = stage_function(rows, self.buffers, self.slots, name)
+                self.needs.update(build.code.needs)
+                return text
+        return ""
+
+    def statistic(self, name: str) -> str:
+        texts, calls = [], []
+        for k, (rows, offset) in enumerate(self.folds):
+            text, build = fold_function(rows, self.buffers, self.slots, f"{name}_{k}", offset)
+            self.needs.update(build.code.needs)
+            texts.append(text)
+            calls.append(f"{name}_{k}(b, shared, chunk, from, upto);")
+        head = f"static void {name}(void *const *restrict b, char *shared, long chunk, long from, long upto)"
+        return "".join(texts) + (f"{head} {{ {' '.join(calls)} }}\n" if calls else "")
 
     def scalar(self, expr: Expr, names: Mapping[str, str], merged: Merged | None = None) -> str:
         scope, e = self._scope(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any
 
 from shohin.core import dtypes, loop
@@ -229,6 +230,31 @@ def _arg(node: Node, outs: Sequence[str], at: At, temp: Temp) -> list[Nest]:
     return [Nest(tuple(free), (Loop(f"i{axis}", shape[axis]),), (acc,), (Out(outs[0], store, loop.Name("place", dtypes.int64)),), "sequence", node.place)]
 
 
+def _moments(node: Node, outs: Sequence[str], at: At, temp: Temp) -> list[Nest]:
+    """Mean and variance: in one pass where leading dims are folded; a row's own by two folds over it."""
+    axis, x = node.attrs["axis"], node.operands[0]
+    loops, coords = _free(x.shape)
+    free = tuple(v for k, v in enumerate(loops) if k not in axis)
+    red = tuple(v for k, v in enumerate(loops) if k in axis) or (Loop("once", 1),)
+    store = tuple(c for k, c in enumerate(coords) if k not in axis)
+    kind, count = node.op.dtypes.compute(x.dtype), prod(v.extent for v in red)
+    order, zero = fold_order(len(x.shape), axis), loop.const(0, kind)
+    term = loop.cast(at(0, tuple(coords), None, None), kind)
+
+    def result(k: int, value: Expr) -> Out:
+        return Out(outs[k], store, loop.cast(value, node.results[k].dtype))
+
+    if order == "chunks8":
+        acc = Acc(("mean", "m2"), "moments", (zero, zero), (term,), (kind, kind))
+        return [Nest(free, red, (acc,), (result(0, loop.Name("mean", kind)), result(1, loop.Name("m2", kind) / count)), order, node.place)]
+    mean = temp(node.results[0].shape, kind)
+    first = Acc(("acc",), "add", (zero,), (term,), (kind,))
+    kept = Out(mean, store, loop.Name("acc", kind) / count)
+    away = term - loop.Load(mean, store, kind)
+    second = Acc(("acc",), "add", (zero,), (away * away,), (kind,))
+    return [Nest(free, red, (first,), (kept, result(0, kept.value)), order, node.place), Nest(free, red, (second,), (result(1, loop.Name("acc", kind) / count),), order, node.place)]
+
+
 def _running(node: Node, outs: Sequence[str], at: At, temp: Temp) -> list[Nest]:
     """Each element is the fold of those up to it, in order."""
     axis, shape = node.attrs["axis"], node.operands[0].shape
@@ -292,7 +318,7 @@ def _last(node: Node, outs: Sequence[str], at: At, temp: Temp) -> list[Nest]:
     return [Nest((Loop("i0", node.attrs["size"]),), (Loop("j", n),), (acc,), (out,), "sequence", node.place)]
 
 
-_SPECIAL: dict[Any, Callable[[Node, Sequence[str], At, Temp], list[Nest]]] = {"arg": _arg, "running": _running, "rank": _rank, "scatter": _scatter, "last": _last}
+_SPECIAL: dict[Any, Callable[[Node, Sequence[str], At, Temp], list[Nest]]] = {"arg": _arg, "moments": _moments, "running": _running, "rank": _rank, "scatter": _scatter, "last": _last}
 
 
 def check(node: Node) -> None:

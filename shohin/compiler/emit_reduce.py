@@ -8,9 +8,10 @@ Tiles at the end of an axis overlap the one before: the same outputs computed tw
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
-from shohin.compiler.builder import Builder, Lines, Piece
+from shohin.compiler.builder import Builder, Lines, Piece, indent
 from shohin.compiler.ctext import HALF, ctype, kind_of
 from shohin.compiler.ctext import lane as lane_kind
 from shohin.compiler.names import Bound
@@ -142,17 +143,18 @@ def _chunks(build: Builder, scope: Scope, tile: Tile) -> Lines:
             return [
                 line
                 for tag, names in tile.instances
-                for line in build.merge(at.child(names), f"_t{tag}", _accs(build, f"_p0{tag}"), tile.vec)
+                for line in build.merge(at.child(names), f"_t{tag}", _accs(build, f"_p0{tag}"), tile.vec, counts=("block - first", "rows"))
             ]
 
         lines += build.block(
             inner,
             f"for (long block = first; block < last; block += {BLOCK})",
             {"block": Bound("block", "index")},
-            partial(_block, build, tile, 1, finish),
+            partial(_block, build, tile, 0, finish),
         )
         for tag, names in tile.instances:
-            lines += build.merge(inner.child(names), tag, _accs(build, f"_t{tag}"), tile.vec)
+            counts = (f"(first < {rows} ? first : {rows})", "(last > first ? last - first : 0)")
+            lines += build.merge(inner.child(names), tag, _accs(build, f"_t{tag}"), tile.vec, counts=counts)
         return lines
 
     # empty chunks at the end add their identity too
@@ -169,29 +171,39 @@ def _accs(build: Builder, tag: str) -> dict[str, str]:
 
 
 def _block(build: Builder, tile: Tile, blocks: int, finish: Callable[[Scope, int], Lines], scope: Scope) -> Lines:
-    """``blocks`` blocks of 32 rows from ``block`` on (one: up to ``last``), each from the identity: ``a_p<k><tag>``."""
+    """``blocks`` blocks of 32 rows from ``block`` on (0: one, up to ``last``), each from the identity: ``a_p<k><tag>``."""
     lines: Lines = []
     end = f"{BLOCK}"
-    if blocks == 1:
+    if not blocks:
+        blocks = 1
         lines.append(f"const long rows = last - block < {BLOCK} ? last - block : {BLOCK};")
         end = "rows"
     for k in range(blocks):
         for tag, names in tile.instances:
             lines += build.declare(scope, f"_p{k}{tag}", tile.vec, names)
 
-    def row(at: Scope) -> Lines:
+    def row(at: Scope, step: Callable[..., Lines]) -> Lines:
         steps: Lines = []
         for k in range(blocks):
             pre, where = _rows_of(build, _plus("block + row", BLOCK * k) if k else "(block + row)")
             inner = at.child(where)
             found: Lines = []
             for tag, names in tile.instances:
-                found += build.step(inner, f"_p{k}{tag}", tile.vec, names)
+                found += step(inner, f"_p{k}{tag}", tile.vec, names)
             steps += [*pre, *inner.lines, *found]
         return steps
 
-    lines += build.block(scope, f"for (long row = 0; row < {end}; ++row)", {"row": Bound("row", "index")}, row)
-    return [*lines, *finish(scope, blocks)]
+    def walk(step: Callable[..., Lines]) -> Lines:
+        head = f"for (long row = 0; row < {end}; ++row)"
+        return build.block(scope, head, {"row": Bound("row", "index")}, lambda at: row(at, step))
+
+    lines += walk(build.step)
+    if build.second:
+        for k in range(blocks):
+            for tag, _ in tile.instances:
+                lines += build.centre(f"_p{k}{tag}", end)
+        lines += walk(build.squares)
+    return [*lines, *finish(scope, blocks if end == f"{BLOCK}" else 0)]
 
 
 # ---------------------------------------------------------------------------------------------- partials
@@ -199,17 +211,22 @@ def _block(build: Builder, tile: Tile, blocks: int, finish: Callable[[Scope, int
 
 def emit_partials(s: Shaped, plan: Schedule, buffers: Mapping[str, Buffer], most: int) -> tuple[tuple[Piece, ...], int]:
     """chunks8 in two phases: piece c sums chunk c of all outputs into ``shared``; then chunks are added in order."""
-    return (_first(s, plan, buffers), _second(s, plan, buffers, most)), _layout(s)[1]
+    return (_first(s, plan, buffers), combine(s, plan, buffers, most)), partial_bytes(s)
+
+
+def partial_bytes(s: Shaped) -> int:
+    return _layout(s)[1]
 
 
 def _layout(s: Shaped) -> tuple[dict[str, int], int]:
-    """Byte offset of each accumulator's [8][points] in shared memory, and the total."""
+    """Byte offset of each accumulator's [8][2][points] in shared memory, of each chunk's turn, and the total. A block's sums
+    go from one half of the [2] to the other, since tiles at the end of an axis overlap; ``turn`` is the half that holds them."""
     offsets, total = {}, 0
     for f in s.folds:
         for n, t in zip(f.names, f.dtypes):
             offsets[n] = total
-            total += -(-CHUNKS * s.points * _held(t)[1] // 64) * 64
-    return offsets, total
+            total += -(-2 * CHUNKS * s.points * _held(t)[1] // 64) * 64
+    return offsets | {"turn": total}, total + 64 * CHUNKS
 
 
 def _held(t: DType) -> tuple[str, int]:
@@ -217,9 +234,9 @@ def _held(t: DType) -> tuple[str, int]:
     return ctype(t), 4 if t in HALF else t.itemsize
 
 
-def _shared(build: Builder) -> Lines:
-    offsets, _ = _layout(build.s)
-    lines = []
+def _shared(build: Builder, base: int = 0) -> Lines:
+    offsets = {n: base + at for n, at in _layout(build.s)[0].items()}
+    lines = [f"long *const turns = (long *)(shared + {offsets['turn']});"]
     for f in build.s.folds:
         for n, t in zip(f.names, f.dtypes):
             lines.append(f"{_held(t)[0]} *const m_{n} = ({_held(t)[0]} *)(shared + {offsets[n]});")
@@ -261,43 +278,95 @@ def _move(build: Builder, scope: Scope, tile: Tile, tag: str, where: str, to_mem
 
 
 def _first(s: Shaped, plan: Schedule, buffers: Mapping[str, Buffer]) -> Piece:
+    """All rows of a chunk."""
     build = Builder(s, plan, buffers)
     build.prepare()
-    tile = Tile(plan)
-    rows = s.terms
-    size = -(-rows // CHUNKS)
-    items = [(v.name, v.extent) for v in plan.outer] + tile.items
+    rows, size = s.terms, -(-s.terms // CHUNKS)
+    lines = [
+        *_shared(build),
+        f"const long first = {size} * chunk < {rows} ? {size} * chunk : {rows};",
+        f"const long last = first + {size} < {rows} ? first + {size} : {rows};",
+        "long block = first;",
+        *_start(build),
+        *_blocks(build),
+    ]
+    return Piece(build.function(lines), CHUNKS)
 
-    def finish(at: Scope, blocks: int) -> Lines:
-        return [
-            line
-            for tag, names in tile.instances
-            for k in range(blocks)
-            for line in build.merge(at.child(names), f"_t{tag}", _accs(build, f"_p{k}{tag}"), tile.vec)
-        ]
+
+def some_rows(build: Builder, base: int) -> Lines:
+    """Rows ``from`` to ``upto`` of a chunk; those before it were here."""
+    rows, size = build.s.terms, -(-build.s.terms // CHUNKS)
+    return [
+        *_shared(build, base),
+        f"const long first = {size} * chunk < {rows} ? {size} * chunk : {rows}, last = upto;",
+        "long block = from;",
+        "if (from == first) {",
+        *indent(_start(build)),
+        "}",
+        *_blocks(build),
+    ]
+
+
+def _items(build: Builder, tile: Tile) -> list[tuple[str, int]]:
+    return [(v.name, v.extent) for v in build.plan.outer] + tile.items
+
+
+def _half(build: Builder, turn: str, names: Mapping[str, Bound]) -> str:
+    return f"{build.s.points} * (2 * chunk + {turn}) + {_position(build, names)}"
+
+
+def _start(build: Builder) -> Lines:
+    """The identity into the first half."""
+    tile = Tile(replace(build.plan, vectors=1))
 
     def point(scope: Scope) -> Lines:
         lines: Lines = []
         for tag, names in tile.instances:
             lines += build.declare(scope, f"_t{tag}", tile.vec, names)
-        lines.append("long block = first;")
-        for count in sorted({plan.blocks, 1}, reverse=True):
-            step = BLOCK * count
-            head = f"for (; block {f'+ {step} <=' if count > 1 else '<'} last; block += {step})"
-            lines += build.block(
-                scope, head, {"block": Bound("block", "index")}, partial(_block, build, tile, count, finish)
-            )
-        for tag, names in tile.instances:
-            lines += _move(build, scope, tile, f"_t{tag}", f"{s.points} * chunk + {_position(build, names)}", True, "")
+            lines += _move(build, scope, tile, f"_t{tag}", _half(build, "0", names), True, "")
         return lines
 
-    lines = [
-        *_shared(build),
-        f"const long first = {size} * chunk < {rows} ? {size} * chunk : {rows};",
-        f"const long last = first + {size} < {rows} ? first + {size} : {rows};",
-        *build.inside(build.root, items, lambda scope: _enter(build, scope, tile, point)),
-    ]
-    return Piece(build.function(lines), CHUNKS)
+    inside = build.inside(build.root, _items(build, tile), lambda scope: _enter(build, scope, tile, point))
+    return ["turns[8 * chunk] = 0;", *inside]
+
+
+def _blocks(build: Builder) -> Lines:
+    """The blocks from ``block`` to ``last``, each of all outputs, so that memory is walked once and in order."""
+    return _some_blocks(build, Tile(build.plan), build.plan.blocks) + _some_blocks(build, Tile(replace(build.plan, vectors=1)), 0)
+
+
+def _some_blocks(build: Builder, tile: Tile, count: int) -> Lines:
+    """Whole blocks, ``count`` at a time; 0: what is left, one by one (rarely run, so kept short)."""
+
+    def finish(at: Scope, blocks: int) -> Lines:
+        return [
+            line
+            for tag, names in tile.instances
+            for k in range(blocks or 1)
+            for line in build.merge(
+                at.child(names),
+                f"_t{tag}",
+                _accs(build, f"_p{k}{tag}"),
+                tile.vec,
+                counts=(_plus("block - first", BLOCK * k), f"{BLOCK}" if blocks else "rows"),
+            )
+        ]
+
+    def point(scope: Scope) -> Lines:
+        lines: Lines = []
+        for tag, names in tile.instances:
+            lines += _declare_loaded(build, scope, tile, f"_t{tag}", _half(build, "turn", names))
+        lines += _block(build, tile, count, finish, scope)
+        for tag, names in tile.instances:
+            lines += _move(build, scope, tile, f"_t{tag}", _half(build, "(1 - turn)", names), True, "")
+        return lines
+
+    def body(scope: Scope) -> Lines:
+        inside = build.inside(scope, _items(build, tile), lambda inner: _enter(build, inner, tile, point))
+        return ["const long turn = turns[8 * chunk];", *inside, "turns[8 * chunk] = 1 - turn;"]
+
+    head = f"for (; block {f'+ {BLOCK * count} <=' if count else '<'} last; block += {BLOCK * (count or 1)})"
+    return build.block(build.root, head, {"block": Bound("block", "index")}, body)
 
 
 def _declare_loaded(build: Builder, scope: Scope, tile: Tile, tag: str, where: str) -> Lines:
@@ -308,11 +377,13 @@ def _declare_loaded(build: Builder, scope: Scope, tile: Tile, tag: str, where: s
     return lines + _move(build, scope, tile, tag, where, False, "")
 
 
-def _second(s: Shaped, plan: Schedule, buffers: Mapping[str, Buffer], most: int) -> Piece:
+def combine(s: Shaped, plan: Schedule, buffers: Mapping[str, Buffer], most: int, base: int = 0) -> Piece:
+    """The second phase: the chunks' sums, in order, and what is stored of them."""
     build = Builder(s, plan, buffers)
     build.prepare()
     tile = Tile(plan)
     items = [(v.name, v.extent) for v in plan.outer] + tile.items
+    size = -(-s.terms // CHUNKS)
 
     def point(scope: Scope) -> Lines:
         lines: Lines = []
@@ -322,8 +393,9 @@ def _second(s: Shaped, plan: Schedule, buffers: Mapping[str, Buffer], most: int)
         def chunk(inner: Scope) -> Lines:
             body: Lines = []
             for tag, names in tile.instances:
-                body += _declare_loaded(build, inner, tile, f"_t{tag}", f"{s.points} * c + {_position(build, names)}")
-                body += build.merge(inner.child(names), tag, _accs(build, f"_t{tag}"), tile.vec)
+                body += _declare_loaded(build, inner, tile, f"_t{tag}", f"{s.points} * (2 * c + turns[8 * c]) + {_position(build, names)}")
+                counts = (f"(c * {size} < {s.terms} ? c * {size} : {s.terms})", f"(c * {size} + {size} < {s.terms} ? {size} : c * {size} < {s.terms} ? {s.terms} - c * {size} : 0)")
+                body += build.merge(inner.child(names), tag, _accs(build, f"_t{tag}"), tile.vec, counts=counts)
             return body
 
         lines += build.block(scope, f"for (long c = 0; c < {CHUNKS}; ++c)", {"c": Bound("c", "index")}, chunk)
@@ -333,7 +405,7 @@ def _second(s: Shaped, plan: Schedule, buffers: Mapping[str, Buffer], most: int)
 
     chunks = pieces(float(s.points * CHUNKS * 4), max(1, s.points // 64), most)
     lines = [
-        *_shared(build),
+        *_shared(build, base),
         *build.spread(build.root, items, len(items), chunks > 1, lambda scope: _enter(build, scope, tile, point)),
     ]
     return Piece(build.function(lines), chunks)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from math import gcd
 
 from shohin.core import dtypes
 from shohin.core.axes import Shape
@@ -191,13 +192,23 @@ def simplify(expr: Expr, ranges: Ranges) -> Expr | None:
 
 
 def _divide(op: str, a: Expr, n: int, ranges: Ranges) -> Expr | None:
-    """``(n * whole + rest) // n`` and ``% n`` where ``0 <= rest < n``: an axis of a reshape, recovered."""
+    """``(n * whole + rest) // n`` and ``% n``: the whole leaves, and where ``0 <= rest < n`` so does the operation. Terms below
+    a common divisor g of n and of all others leave too: ``(g * many + few) // n`` is ``many // (n / g)``."""
     const, terms = affine(a)
-    rest = _total(const % n, {t: k for t, k in terms.items() if k % n})
-    inside = bounds(rest, ranges)
-    if inside is None or inside[0] < 0 or inside[1] >= n or all(k % n for k in terms.values()):
-        return None
-    return rest if op == "mod" else _total(const // n, {t: k // n for t, k in terms.items() if k % n == 0})
+    whole, rest = {t: k // n for t, k in terms.items() if k % n == 0}, {t: k for t, k in terms.items() if k % n}
+    inside = bounds(_total(const % n, rest), ranges)
+    if inside is not None and inside[0] >= 0 and inside[1] < n:
+        return _total(const % n, rest) if op == "mod" else _total(const // n, whole)
+    if whole or not 0 <= const < n:
+        left = Bin(op, _total(const % n, rest), Const(n, dtypes.int32))
+        return left if op == "mod" else _total(const // n, {**whole, left: 1})
+    for g in sorted({gcd(k, n) for k in rest.values()} - {1}, reverse=True):
+        many, few = {t: k // g for t, k in rest.items() if k % g == 0}, {t: k for t, k in rest.items() if k % g}
+        small = bounds(_total(const % g, few), ranges)
+        if small is not None and small[0] >= 0 and small[1] < g:
+            left = Bin(op, _total(const // g, many), Const(n // g, dtypes.int32))
+            return left if op == "floordiv" else _total(const % g, {left: g, **few})
+    return None
 
 
 def _total(const: int, terms: Mapping[Expr, int]) -> Expr:

@@ -1,88 +1,33 @@
 """``sh.jit``: a function as one compiled program; forward, backward, optimizer, state and random numbers alike.
 
-The key of a program is what is static: the arguments' structure, shapes and dtypes, mode and ``requires_grad``, plain
-attributes and captured constants. Cells that the arguments reach are inputs; those that change are written in place
-unless somebody holds their old value, and then move (state.md 11). A call with the same objects in an unchanged
-structure takes a fast path that walks nothing (state.md 13).
+A call with arguments that a program knows runs it at once (``binding``). Otherwise the key of what is static is made
+(``key``, ``captures``) and compared; a new one is traced and compiled, and ``traces`` says what differed.
 """
 
 from __future__ import annotations
 
 import functools
-import sys
+import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
-
-import numpy as np
+from weakref import ref
 
 from shohin.compiler import captures
-from shohin.compiler.execute import compile_graph
+from shohin.compiler.binding import Program
+from shohin.compiler.captures import Captures
+from shohin.compiler.key import Arguments, explain, parameters
+from shohin.compiler.results import Results
 from shohin.core import cells as cell_state
 from shohin.core import interp, trees
-from shohin.core.cells import Cell, Param
-from shohin.core.errors import CaptureError, StateError, TraceError
-from shohin.core.module import Module, _Dict, _List, _Tuple, roots
-from shohin.core.tensor import Tensor, as_tensor
+from shohin.core.errors import StateError
+from shohin.core.interp import BASE, Donated, _current
+from shohin.core.module import Module, roots
+from shohin.core.tensor import Tensor
 from shohin.core.trace import Staged, run, stage
 from shohin.ops import random
 
-Array = np.ndarray[Any, Any]
-
-
-class Program:
-    """One traced and compiled version: which cells it binds, which it writes, how results are built."""
-
-    def __init__(self, staged: Staged, outputs: list[Any], spec: trees.Spec, levels: tuple[str, int | None]) -> None:
-        self.graph, self.spec, self.outputs = staged.graph, spec, outputs
-        self.cells, self.writes = staged.cells, staged.writes
-        n = len(staged.graph.inputs) - len(staged.cells)
-        self.leaves = n
-        results = len(staged.graph.outputs) - len(staged.writes)
-        donated = {results + k: n + self.cells.index(c) for k, c in enumerate(self.writes) if c in self.cells}
-        self.compiled = compile_graph(staged.graph, donated, level=levels[0], count=levels[1])
-        self.results = results
-        self.fresh = [k for k, c in enumerate(self.writes) if c not in self.cells]
-        self.shapes = [v.shape for v in staged.graph.outputs[:results]]
-
-    def __call__(self, leaves: Sequence[Array]) -> Any:
-        """Run on arrays and the cells' present values; results as tensors, cells written."""
-        held = [self._own(c) if c in self._written else c.stored().payload for c in self.cells]
-        out = self.compiled.call([*leaves, *held])
-        for k in self.fresh:
-            self.writes[k].store(interp.make(out[self.results + k]))  # type: ignore[arg-type]
-        return [interp.make(a) for a in out[: self.results]]  # type: ignore[arg-type]
-
-    def __repr__(self) -> str:
-        return f"<program of {len(self.graph.nodes)} nodes: {self.leaves} inputs, {len(self.cells)} cells, {len(self.writes)} written; {self.compiled!r}>"
-
-    def __str__(self) -> str:
-        """The graph as traced, then what was compiled."""
-        return f"{self.graph}\n{self.compiled}"
-
-    @functools.cached_property
-    def _written(self) -> frozenset[Cell]:
-        return frozenset(self.writes)
-
-    def _own(self, cell: Cell) -> Array:
-        """The cell's array, to be written in place; a copy if any Python object still refers to the present one."""
-        tensor, array = _references(cell)
-        payload: Array = cell.stored().payload
-        if tensor > _ALONE[0] or array > _ALONE[1] or not payload.flags.owndata or not payload.flags.c_contiguous:
-            payload = payload.copy()
-            cell._stored = interp.make(payload)
-        return payload
-
-
-def _references(cell: Cell) -> tuple[int, int]:
-    """How many references there are to a cell's tensor and to its array, counted from here."""
-    tensor = cell.stored()
-    array = tensor.payload
-    return sys.getrefcount(tensor), sys.getrefcount(array)
-
-
-_ALONE = _references(Cell(np.zeros(1, np.float32)))
-"""The counts for a cell whose value nobody holds; how many they are differs between versions of Python."""
+RECENT = 4
+"""Programs that a call is compared with before its key is made: a train and an evaluation step, a smaller last batch."""
 
 
 class Jit:
@@ -90,10 +35,13 @@ class Jit:
 
     def __init__(self, f: Callable[..., Any], donate: Sequence[int] = (), level: str = "native", threads: int | None = None) -> None:
         self.f, self.donate, self.levels = f, tuple(donate), (level, threads)
+        self.name = getattr(f, "__name__", "f")
         self.programs: dict[Any, Program] = {}
         self.traces: list[str] = []
-        self._names: list[captures.Lookup] | None = None
-        self._last_key: Any = None
+        self._recent: list[Program] = []
+        self._parameters = parameters(f)
+        self._last: list[Any] = []
+        self._given = _donated(self.donate, self._parameters, self.name)
         functools.update_wrapper(self, f, updated=())
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -104,174 +52,169 @@ class Jit:
         return functools.partial(self.__call__, instance)
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
-        leaves, spec = trees.flatten((args, keywords))
-        modules = _modules(spec)
-        if interp.current() is not interp.BASE:
-            return self._inside(leaves, spec, modules)
-        for t in leaves:
-            if isinstance(t, Tensor):
-                interp.BASE.admit(t)
-        tensors = [as_tensor(v) for v in leaves]
-        key = self._key(tensors, leaves, spec, modules)
+        if _current.get() is not BASE:
+            return self._inside(Arguments(self._parameters, args, keywords, keyed=False))
+        for program in self._recent:
+            leaves = program.match(args, keywords)
+            if leaves is not None:
+                if program is not self._recent[0]:
+                    self._front(program)
+                break
+        else:
+            program, leaves = self._find(args, keywords)
+        result = program.run(leaves)
+        if self._given:
+            self._spend(program, leaves)
+        return result
+
+    def _find(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Program, list[Tensor]]:
+        """The program of a call by its key, traced if there is none."""
+        call = Arguments(self._parameters, args, keywords, keyed=True)
+        for t in call.tensors:
+            BASE.admit(t)
+        captured = Captures(captures.lookups(self.f))
+        key = (*call.parts, *((f"captured {name}", part) for name, part in captured.forms))
         program = self.programs.get(key)
         if program is None:
-            program = self._trace(key, tensors, leaves, spec, modules)
-        values = program([_contiguous(t.payload) for t in tensors])
-        return trees.unflatten(program.spec, values)
+            program = self._trace(key, call, captured)
+        program.epoch, program.captured = cell_state.epoch(), captured
+        self._front(program)
+        return program, call.tensors
 
-    # -- keys
-    def _key(self, tensors: Sequence[Tensor], leaves: Sequence[Any], spec: trees.Spec, modules: Sequence[Module]) -> Any:
-        if self._names is None:
-            self._names = captures.lookups(self.f)
-        weak = tuple(type(v) is float or (isinstance(v, Tensor) and v.weak) for v in leaves)
-        return (_shape_of(spec), tuple(t.aval for t in tensors), weak, tuple(signature(m) for m in modules), captures.snapshot(self._names))
+    def _front(self, program: Program) -> None:
+        self._recent = [program, *(p for p in self._recent if p is not program)][:RECENT]
 
     # -- tracing
-    def _staged(self, tensors: Sequence[Tensor], leaves: Sequence[Any], spec: trees.Spec, modules: Sequence[Module]) -> tuple[Staged, trees.Spec]:
-        name = getattr(self.f, "__name__", "f")
-        known: set[Cell] = {random.default.key, random.default.counter}
-        for m in modules:
-            known.update(m.cells().values())
-        out_spec: list[trees.Spec] = []
+    def _staged(self, call: Arguments) -> tuple[Staged, Results]:
+        found: list[Results] = []
 
         def flat(*values: Tensor) -> list[Tensor]:
-            for v, leaf in zip(values, leaves, strict=True):
-                v.weak = type(leaf) is float or (isinstance(leaf, Tensor) and leaf.weak)
-            a, k = trees.unflatten(spec, values)
+            for v, weak in zip(values, call.weak, strict=True):
+                v.weak = weak
+            a, k = trees.unflatten(call.spec, values)
             with roots(self.f, a, k):
-                out, found = trees.flatten(self.f(*a, **k))
-            out_spec.append(found)
-            return [as_tensor(o) for o in out]
+                found.append(Results(self.f(*a, **k), interp.current()))
+            return found[0].tensors
 
-        def capture_cell(cell: Cell) -> None:
-            if cell not in known:
-                raise CaptureError(f"{name} reads {cell}, which none of its arguments reaches; pass the module or cell that holds it as an argument")
+        generator = (random.default.key, random.default.counter)
+        refused = captures.refusals(self.name, call.modules.values(), also=generator)
+        staged = stage(flat, [t.aval for t in call.tensors], **refused)
+        found[0].release()
+        return staged, found[0]
 
-        def capture_tensor(t: Tensor) -> None:
-            raise CaptureError(f"{name} uses a tensor {t.aval} from outside that is no argument; pass it, hold it in a module, or mark it as a constant with a NumPy array")
-
-        reached = {id(m) for root in modules for m in root.modules().values()}
-
-        def capture_module(module: Module) -> None:
-            if id(module) not in reached:
-                raise CaptureError(f"{name} calls a {type(module).__name__} that none of its arguments reaches; pass it, or the module that holds it, as an argument")
-
-        captures_of = {"capture_tensor": capture_tensor, "capture_cell": capture_cell, "capture_module": capture_module}
-        staged = stage(flat, [t.aval for t in tensors], **captures_of)
-        return staged, out_spec[0]
-
-    def _trace(self, key: Any, tensors: Sequence[Tensor], leaves: Sequence[Any], spec: trees.Spec, modules: Sequence[Module]) -> Program:
-        staged, out_spec = self._staged(tensors, leaves, spec, modules)
-        program = Program(staged, [], out_spec, self.levels)
-        self.traces.append(_difference(self._last_key, key))
-        self._last_key = key
+    def _trace(self, key: Any, call: Arguments, captured: Captures) -> Program:
+        staged, results = self._staged(call)
+        donated = [k for k, at in enumerate(call.positions) if at in self._given]
+        gifts = self._gifts(staged, results, call, donated) if self._given else {}
+        program = Program(staged, results, call, captured, self.levels, frozenset(donated), gifts)
+        self.traces.append(explain([*self._last, *list(reversed(self.programs))[:RECENT]], key))
+        self._last = [key]
         self.programs[key] = program
+        self._forget_with(call.modules.values(), key)
         return program
 
-    def _inside(self, leaves: Sequence[Any], spec: trees.Spec, modules: Sequence[Module]) -> Any:
-        """Within another transformation: staged for the rules of capture, then carried out node by node there."""
-        tensors = [as_tensor(v) for v in leaves]
-        staged, out_spec = self._staged(tensors, leaves, spec, modules)
-        results = run(staged.graph, [*tensors, *staged.operands()])
-        count = len(results) - len(staged.writes)
-        staged.land(results[count:])
-        return trees.unflatten(out_spec, results[:count])
+    def _forget_with(self, modules: Any, key: Any) -> None:
+        """A program is dropped with any module that it is for: no other call can have its key."""
+        mine = ref(self)
 
+        def forget(_: Any) -> None:
+            jit = mine()
+            if jit is not None:
+                program = jit.programs.pop(key, None)
+                jit._recent = [p for p in jit._recent if p is not program]
+
+        self.programs[key].roots = [ref(m, forget) for m in modules]
+
+    def _inside(self, call: Arguments) -> Any:
+        """Within another transformation: staged for the rules of capture, then carried out node by node there."""
+        staged, results = self._staged(call)
+        values = run(staged.graph, [*call.tensors, *staged.operands()])
+        staged.land(values[results.count :])
+        return results.build(values[: results.count])
+
+    # -- donation
+    def _gifts(self, staged: Staged, results: Results, call: Arguments, donated: Sequence[int]) -> dict[int, int]:
+        """Result -> the donated leaf whose memory it takes: the first of the same shape and dtype."""
+        free = list(donated)
+        used: dict[int, int] = {}
+        for o, v in enumerate(staged.graph.outputs[: results.count]):
+            fit = next((k for k in free if call.tensors[k].aval == v.aval), None)
+            if fit is not None:
+                used[o] = fit
+                free.remove(fit)
+        taken = {call.positions[k] for k in used.values()}
+        for at in dict.fromkeys(self._given.values()):
+            names = {n for n, p in self._given.items() if p == at}
+            if names & set(call.module_positions):
+                raise StateError(f"{self.name}: argument {at} holds a module, whose cells are updated in place anyway; leave it out of donate")
+            if not taken & names:
+                raise StateError(
+                    f"{self.name}: no result has the shape and dtype of argument {at}, so nothing is gained by donating it; leave it out of donate"
+                )
+        return used
+
+    def _spend(self, program: Program, leaves: Sequence[Any]) -> None:
+        """The donated tensors may not be used any more."""
+        for k in program.donated:
+            leaf, where = leaves[k], program.where[k]
+            if isinstance(leaf, Tensor):
+                leaf.frame = Donated(f"it was argument {where} of {self.name}, which donates it: its memory holds a result now. Use the result, or leave {where} out of donate")
+                leaf.payload = None
+
+    # -- looking
     def lower(self, *args: Any, **keywords: Any) -> Program:
         """The program for these arguments, compiled and not run: ``.graph``, ``.compiled.source``, ``.compiled.plan``."""
-        leaves, spec = trees.flatten((args, keywords))
-        tensors = [as_tensor(v) for v in leaves]
-        modules = _modules(spec)
-        key = self._key(tensors, leaves, spec, modules)
-        return self.programs.get(key) or self._trace(key, tensors, leaves, spec, modules)
+        return self._find(args, keywords)[0]
 
     def profile(self, *args: Any, repeats: int = 10, **keywords: Any) -> list[tuple[str, float]]:
         """(place, median seconds) of every step of the program for these arguments; nothing is written."""
-        program = self.lower(*args, **keywords)
-        tensors = [as_tensor(v) for v in trees.flatten((args, keywords))[0]]
-        return program.compiled.profile([*(_contiguous(t.payload) for t in tensors), *(c.stored().payload for c in program.cells)], repeats)
+        program, leaves = self._find(args, keywords)
+        return program.compiled.profile(program.arrays(leaves), repeats)
 
     def __repr__(self) -> str:
-        return f"<jit {getattr(self.f, '__name__', 'f')}: {len(self.programs)} programs>"
+        return f"<jit {self.name}: {len(self.programs)} programs>"
 
 
-def _contiguous(array: Array) -> Array:
-    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
-
-
-def _shape_of(spec: trees.Spec) -> trees.Spec:
-    """The structure without its modules: a key keeps no argument alive (their signatures stand beside it)."""
-    if spec.kind == "module":
-        return replace(spec, value=None)
-    return replace(spec, children=tuple(map(_shape_of, spec.children))) if spec.children else spec
-
-
-def _modules(spec: trees.Spec) -> list[Module]:
-    if spec.kind == "module":
-        return [spec.value.value]
-    found = [m for c in spec.children for m in _modules(c)]
-    if spec.kind == "static" and isinstance(spec.value, Cell):
-        raise TraceError("a cell was passed to a compiled function; pass its value or the module that holds it")
+def _donated(positions: Sequence[int], known: inspect.Signature | None, name: str) -> dict[int | str, str]:
+    """By position and by name, what donated arguments are called."""
+    names = list(known.parameters) if known else []
+    found: dict[int | str, str] = {}
+    for p in positions:
+        if isinstance(p, bool) or not isinstance(p, int) or p < 0 or (known is not None and p >= len(names)):
+            raise StateError(f"{name}: donate={positions} names no argument; it takes the positions of arguments, from 0 to {len(names) - 1}")
+        found[p] = names[p] if names else str(p)
+        found[found[p]] = found[p]
     return found
 
 
-def signature(module: Module) -> Any:
-    """What is static in a module: classes, modes, plain attributes, which cells, their avals and flags. Kept until the epoch moves."""
-    cache = object.__getattribute__(module, "_cache")
-    now = cell_state.epoch()
-    if cache.get("signature epoch") != now:
-        numbers: dict[int, int] = {}
-        parts: list[Any] = []
-        for path, value in module.named():
-            if isinstance(value, Cell):
-                flags = value.requires_grad if isinstance(value, Param) else None
-                parts.append((path, numbers.setdefault(id(value), len(numbers)), id(value), value.aval, flags))
-        for path, m in module.modules().items():
-            parts.append((path, type(m), m.training, tuple((k, _plain(v)) for k, v in m._entries())))
-        cache["signature"] = hash(tuple(parts)), tuple(parts)
-        cache["signature epoch"] = now
-    return cache["signature"]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return (value.dtype.str, value.shape, value.tobytes())
-    if isinstance(value, Cell | Module):
-        return type(value).__name__
-    if isinstance(value, list | tuple):
-        raw = value.raw() if isinstance(value, _List | _Tuple) else value
-        return tuple(_plain(v) for v in raw)
-    if isinstance(value, dict):
-        raw = value.raw() if isinstance(value, _Dict) else value.items()
-        return tuple((k, _plain(v)) for k, v in raw)
-    try:
-        hash(value)
-    except TypeError:
-        return id(value)
-    return value
-
-
-def _difference(old: Any, new: Any) -> str:
-    if old is None:
-        return "first call"
-    labels = ("the arguments' structure", "shapes or dtypes", "weak numbers", "a module's structure, mode or plain attributes", "a captured constant")
-    changed = [label for label, a, b in zip(labels, old, new, strict=True) if a != b]
-    return "differs in " + ", ".join(changed) if changed else "another version"
-
-
-def jit(f: Callable[..., Any] | None = None, *, donate: Sequence[int] = (), level: str = "native", threads: int | None = None) -> Any:
+def jit(f: Callable[..., Any] | None = None, *, donate: int | Sequence[int] = (), level: str = "native", threads: int | None = None) -> Any:
     """``f`` as one compiled program for each shape and structure of its arguments.
 
     Tensors, arrays and floats are inputs; bools, ints and strings are part of the key; modules and optimizers pass
-    their cells, and what ``f`` changes in them is written back. ``level`` is native, v3 or v4.
+    their cells, and what ``f`` changes in them is written back. A module that ``f`` makes and returns is a new one at each
+    call. ``level`` is native, v3 or v4.
 
+    What ``f``, or a function that it calls by name, finds outside (numbers, strings, arrays, functions, ``sh.const``) is
+    compared at each call. Contents of a captured list, dict, object or array of more than 1 MiB are not: bind the name
+    anew, or pass it.
+
+    ``donate`` names positions of arguments whose tensors are given away: results are written over their memory, which
+    saves that of large states, and using such a tensor afterwards is a ``LeakError``. Modules need none of it (their cells
+    are updated in place), NumPy arrays are never written over, and inside another transformation nothing is donated.
+
+    Raises:
+        CaptureError: ``f`` uses a tensor, cell or module that no argument reaches.
+        StateError: ``donate`` names no argument, one that holds a module, or one that no result can take the place of.
+
+    >>> import numpy as np
     >>> double = jit(lambda x: x * 2)
-    >>> double(as_tensor([1.0, 2.0])).tolist()
+    >>> double(np.float32([1, 2])).tolist()
     [2.0, 4.0]
     """
+    donate = (donate,) if isinstance(donate, int) else donate
     if f is None:
         return functools.partial(jit, donate=donate, level=level, threads=threads)
     return Jit(f, donate, level, threads)
 
 
-__all__ = ["Jit", "Program", "jit", "signature"]
+__all__ = ["Jit", "Program", "jit"]

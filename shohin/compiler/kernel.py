@@ -18,13 +18,19 @@ from shohin.core.nest import Buffer, KernelCall
 
 @dataclass(frozen=True, kw_only=True)
 class PortSpec:
-    """``value``: the name that the port's expression reads (``acc``, ``x``), ``times``: once per element or per use;
-    ``last``: the op that ends a chain which enters here."""
+    """Where fusion enters. ``epilogue``: an expression of ``value`` (``acc``), where the kernel has a result; ``last`` is an op
+    that ends a chain which enters here. ``load``: operand number ``operand`` may lie nowhere, and is made by rows in scratch
+    (``Printer.load``). ``statistic``: reductions over the rows of the result ``value``, taken by chunks as they are
+    finished (``Printer.statistic``). ``in_place``: every element is stored once, right after its epilogue, so that what is
+    read only there may be written over. ``times``: once per element or per use; ``when``: at which sites (None: all)."""
 
     name: str
     value: str
     times: str
     last: str = ""
+    operand: int = 0
+    in_place: bool = False
+    when: Callable[[Site], bool] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +63,15 @@ class Site:
     def port(self, name: str) -> Expr | None:
         return next((p.expr for p in self.call.ports if p.name == name), None)
 
+    def staged(self, k: int) -> bool:
+        """Is operand ``k`` made in scratch, by rows?"""
+        return any(out.buffer == self.call.operands[k] for nest in self.call.staged for out in nest.outs)
+
+    @property
+    def folded(self) -> bool:
+        """Are there reductions over the rows of the result?"""
+        return bool(self.call.folds)
+
 
 class Printer(Protocol):
     """Prints loop-IR expressions as C. ``names`` binds variables and names to C text; ``merged`` binds one C
@@ -83,6 +98,16 @@ class Printer(Protocol):
         """C that stands before the functions, once a file."""
         ...
 
+    def load(self, buffer: str, name: str) -> str:
+        """C of the function ``name(b, to, from, upto)`` that writes rows ``from`` to ``upto`` of a staged operand to ``to``;
+        empty for one that lies in memory."""
+        ...
+
+    def statistic(self, name: str) -> str:
+        """C of the function ``name(b, shared, chunk, from, upto)`` that takes rows of the result into the reductions of chunk
+        ``chunk`` of eight: in order, whole blocks of 32 from the chunk's first row, or up to its end; empty without any."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Kernel:
@@ -106,6 +131,11 @@ class Kernel:
     flops: Callable[[Site], float]
     pack: Callable[[Site, Mapping[str, Any]], tuple[Any, ...]] | None = None
     packed: tuple[str, ...] = ()
+
+
+    def takes(self, port: str, site: Site, operand: int = 0) -> bool:
+        """Has the kernel this port (for this operand), at this site?"""
+        return any(p.name == port and p.operand == operand and (p.when is None or p.when(site)) for p in self.ports)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from shohin.compiler import derive, passes
+from shohin.compiler import derive, passes, siblings
+from shohin.compiler.attach import SLOW, attached
 from shohin.compiler.kernel import Kernel, Machine, Site, claim
+from shohin.compiler.schedule import options_of
 from shohin.core import loop
 from shohin.core.dtypes import FLOATING, DType
 from shohin.core.graph import Graph, Node, Var
@@ -26,6 +28,8 @@ CONTROL: dict[str, Callable[[Lowering, Node, list[str]], None]] = {}
 """How ops that hold graphs become steps and jumps (``compiler/steps.py``)."""
 CHEAP = 8
 """Operations up to which a value of one large input is computed again rather than stored and read."""
+SIDE = 24
+"""Operations of a side operand below which a kernel takes it along in its epilogue; random bits count as many."""
 LARGEST = 64
 """Nodes of an expression above which a value is stored, so that bodies stay readable to the C compiler."""
 
@@ -105,7 +109,7 @@ class Lowering:
                 self.stored.update(node.results)
                 continue
             v = node.results[0]
-            ops = 0 if node.op.kind == "movement" or self._packed(v) else 1
+            ops = 0 if node.op.kind == "movement" or self._packed(v) else SIDE if node.op.kind == "random" else 1
             reads: set[Var] = set()
             for x in node.operands:
                 w, r = (0, frozenset((x,))) if x in self.stored or x not in self.weight else self.weight[x]
@@ -149,7 +153,8 @@ class Lowering:
         self.walk()
         outputs = self._outputs()
         buffers = dict(self.buffers)
-        return Program(tuple(buffers[n] for n in [*buffers] if n not in outputs) + tuple(buffers[n] for n in outputs), tuple(self.steps), self.data)
+        steps = attached(siblings.joined(self.steps), buffers, self.machine, options_of(self.machine))
+        return Program(tuple(buffers[n] for n in [*buffers] if n not in outputs) + tuple(buffers[n] for n in outputs), tuple(steps), self.data)
 
     def body(self, graph: Graph, inputs: Sequence[Read]) -> list[Read]:
         """Lower another graph in place, its inputs read by ``inputs``; how its outputs are read. All outputs are stored
@@ -275,27 +280,28 @@ class Lowering:
             if kernel is not None and node.results[0].dtype in FLOATING and user.results[0].dtype != node.results[0].dtype:
                 break
             others = [x for x in user.operands if x is not v]
-            if any(not self._plain(x) for x in others):
+            if any(not self._plain(x, SIDE if kernel else CHEAP) for x in others):
                 break
             chain.append(user)
             v = user.results[0]
             if kernel is not None and any(p.last == user.op.name for p in kernel.ports):
                 break
-        sizes = [step.results[0].dtype.itemsize for step in chain]
+        sizes = [step.results[0].dtype.itemsize for step in (node, *chain)]
         while chain and sizes[-1] > min(sizes):  # stored where it is narrowest; what widens it again is the reader's
             chain.pop()
             sizes.pop()
         return chain
 
-    def _plain(self, x: Var) -> bool:
+    def _plain(self, x: Var, limit: int) -> bool:
         """A side operand of an epilogue: cheap at every element (inlined movement of stored values, or stored)."""
         ops, _ = (0, None) if x in self.stored or x not in self.weight else self.weight[x]
-        return ops <= CHEAP
+        return ops < limit
 
     def _emit_kernel(self, node: Node, kernel: Kernel, chain: Sequence[Node]) -> None:
         ports: tuple[Port, ...] = ()
         if chain:
-            ports = (Port("epilogue", self._epilogue(node, chain, _coordinates(node), loop.Name("acc", node.results[0].dtype))),)
+            where = _coordinates(node)
+            ports = (Port("epilogue", self._epilogue(node, chain, where, loop.Name("acc", node.results[0].dtype)), where),)
         self.consts.update({v: self._dense(v) for v in node.operands if self._packed(v)})
         operands = tuple(self._buffer(v) for v in node.operands)
         out = self.name((chain or [node])[-1].results[0], "temp")
@@ -364,9 +370,6 @@ class Lowering:
             self.steps.append(Nest(loops, (), (), (Out(copy, index, self.load(v, index, None, None)),), "sequence", f"output {k}"))
             names.append(copy)
         return names
-
-
-SLOW = frozenset("exp log expm1 log1p sin cos tanh erf pow atan2 div".split())
 
 
 def _slow(node: Node) -> bool:

@@ -8,9 +8,10 @@ input's memory at once if no later step needs the old value; else it gets a temp
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from shohin.compiler.flat import Flat, flatten, nodes
+from shohin.compiler.kernel import KERNELS
 from shohin.core.errors import IRError
 from shohin.core.loop import Expr, Load
 from shohin.core.nest import Buffer, Jump, KernelCall, Nest, Program, Step
@@ -68,19 +69,47 @@ class Plan:
         return "\n".join(lines)
 
 
-def uses_of(step: Step, buffers: Mapping[str, Buffer]) -> Use:
-    """Reads and writes of a step; its ports' loads count."""
+def touched(step: Step) -> tuple[frozenset[str], frozenset[str]]:
+    """Names of the buffers that a step reads, and that it writes; its ports' loads count."""
     if isinstance(step, Jump):
-        return Use(frozenset(() if step.flag is None else (step.flag,)), frozenset(), {})
+        return frozenset(() if step.flag is None else (step.flag,)), frozenset()
     if isinstance(step, KernelCall):
         loads = {e.buffer for p in step.ports for e in nodes([p.expr]) if isinstance(e, Load)}
-        return Use(frozenset((*step.operands, *loads)), frozenset(step.results), {})
-    roots: list[Expr] = [e for a in step.accs for e in (*a.init, *a.terms)]
-    for out in step.outs:
-        roots += [*out.index, out.value]
-    reads = {e.buffer for e in nodes(roots) if isinstance(e, Load)}
+        before, after = ([touched(n) for n in group] for group in (step.staged, step.folds))
+        writes = frozenset(step.results).union(*(w for _, w in after))
+        reads = frozenset((*step.operands, *loads)).difference(*(w for _, w in before)).union(*(r for r, _ in (*before, *after)))
+        return reads - frozenset(step.results), writes
+    reads = {e.buffer for e in nodes(_roots(step)) if isinstance(e, Load)}
     reads |= {o.buffer for o in step.outs if o.accumulate}
-    return Use(frozenset(reads), frozenset(o.buffer for o in step.outs), _same(step, buffers, roots))
+    return frozenset(reads), frozenset(o.buffer for o in step.outs)
+
+
+def _roots(nest: Nest) -> list[Expr]:
+    return [*(e for a in nest.accs for e in (*a.init, *a.terms)), *(e for o in nest.outs for e in (*o.index, o.value))]
+
+
+def uses_of(step: Step, buffers: Mapping[str, Buffer]) -> Use:
+    """What a step touches, and where it may write over what it reads."""
+    reads, writes = touched(step)
+    if isinstance(step, KernelCall):
+        return Use(reads, writes, _at_ports(step, buffers))
+    return Use(reads, writes, _same(step, buffers, _roots(step)) if isinstance(step, Nest) else {})
+
+
+def _at_ports(call: KernelCall, buffers: Mapping[str, Buffer]) -> dict[str, frozenset[str]]:
+    """Buffers like the result that the kernel reads only where it stores the result's element, through its epilogue."""
+    kernel, port = KERNELS.get(call.kernel), next((p for p in call.ports if p.index), None)
+    if port is None or kernel is None or not any(p.name == port.name and p.in_place for p in kernel.ports):
+        return {}
+    result = buffers[call.results[0]]
+    elsewhere = touched(replace(call, ports=()))[0]
+    loads: dict[str, list[Load]] = {}
+    for e in nodes([port.expr]):
+        if isinstance(e, Load):
+            loads.setdefault(e.buffer, []).append(e)
+    like = lambda b: (b.shape, b.dtype.itemsize) == (result.shape, result.dtype.itemsize)
+    found = {n for n, at in loads.items() if like(buffers[n]) and n not in elsewhere and all(e.index == port.index and e.pred is None for e in at)}
+    return {result.name: frozenset(found)}
 
 
 def _same(nest: Nest, buffers: Mapping[str, Buffer], roots: Sequence[Expr]) -> dict[str, frozenset[str]]:

@@ -7,32 +7,35 @@ foreign call for all steps, without the interpreter lock.
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import threading
-import time
-import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from shohin.compiler import ctext
-from shohin.compiler.build import StepRecord, build_all, cpu_features, pool, resolved, runtime
+from shohin.compiler.build import StepRecord, begin, build_all, cpu_features, pool, resolved, runtime
 from shohin.compiler.builder import PLACEHOLDER, Emitted, Function, Piece
 from shohin.compiler.cprint import CPrinter
 from shohin.compiler.ctext import Need
 from shohin.compiler.emit import emit_nest
 from shohin.compiler.kernel import KERNELS, Machine, Site
 from shohin.compiler.plan import Plan, plan
-from shohin.compiler.schedule import PIECE, Options
+from shohin.compiler.rows import Rows, fold_bytes, fold_end, folded_rows, staged_rows
+from shohin.compiler.schedule import PIECE, options_of
+from shohin.compiler.timing import step_seconds
 from shohin.core.errors import IRError
 from shohin.core.loop import Load, Var
-from shohin.core.nest import Buffer, Jump, KernelCall, Loop, Nest, Out, Program, verify_nest
+from shohin.core.nest import Buffer, Jump, KernelCall, Loop, Nest, Out, Program, Step, verify_nest
 
 Array = np.ndarray[Any, Any]
 UNIT = 40_000
 """Characters of C from which a program is split into two files, built side by side."""
+LARGE = 500_000
+"""Characters from which a file is built while the next one is emitted."""
 
 
 def machine(level: str, threads: int) -> Machine:
@@ -56,30 +59,35 @@ def emit_kernel(call: KernelCall, buffers: Mapping[str, Buffer], m: Machine) -> 
         results=tuple(buffers[n] for n in call.results),
         machine=m,
     )
+    options, shared = options_of(m), kernel.shared(site)
+    staged = [rows for n in call.staged if (rows := staged_rows(n, buffers)) is not None]
+    folds: list[tuple[Rows, int]] = []
+    for nest in call.folds:
+        rows = folded_rows(nest, buffers, call.results[0], options)
+        assert rows is not None, f"{call.place}: {nest}"
+        shared = -(-shared // 64) * 64
+        folds.append((rows, shared))
+        shared += fold_bytes(rows)
     phases = []
     for phase in kernel.phases:
-        printer = CPrinter(buffers)
+        printer = CPrinter(buffers, staged, folds)
         text = phase.emit(site, printer, PLACEHOLDER)
         phases.append(Piece(Function(text, tuple(printer.needs), tuple(printer.slots)), phase.chunks(site)))
-    return Emitted(call.place, tuple(phases), kernel.workspace(site), kernel.shared(site), kernel.flops(site))
+    phases += [fold_end(rows, buffers, options.most, offset) for rows, offset in folds]
+    return Emitted(call.place, tuple(phases), kernel.workspace(site), shared, kernel.flops(site))
 
 
-def options_of(m: Machine) -> Options:
-    return Options(sums={"v4": 8, "v3": 4}.get(m.level, 4))
+def emit_step(step: Step, buffers: Mapping[str, Buffer], m: Machine) -> Emitted:
+    if isinstance(step, Jump):
+        return Emitted(step.place, (), 0, 0, 0, step)
+    if isinstance(step, Nest):
+        return emit_nest(verify_nest(step, buffers), buffers, options_of(m))
+    return emit_kernel(step, buffers, m)
 
 
 def emit_program(program: Program, m: Machine) -> list[Emitted]:
     buffers = {b.name: b for b in program.buffers}
-    found = []
-    options = options_of(m)
-    for step in program.steps:
-        if isinstance(step, Jump):
-            found.append(Emitted(step.place, (), 0, 0, 0, step))
-        elif isinstance(step, Nest):
-            found.append(emit_nest(verify_nest(step, buffers), buffers, options))
-        else:
-            found.append(emit_kernel(step, buffers, m))
-    return found
+    return [emit_step(step, buffers, m) for step in program.steps]
 
 
 @dataclass(frozen=True)
@@ -95,26 +103,53 @@ def merge(steps: Sequence[Emitted]) -> dict[str, Function]:
     return {p.function.text: p.function for s in steps for p in s.phases}
 
 
-def units(functions: Sequence[Function], names: Sequence[str]) -> list[Unit]:
-    total = sum(len(f.text) for f in functions)
-    count = 2 if total > UNIT and len(functions) > 3 else 1
-    parts: list[list[int]] = [[] for _ in range(count)]
-    sizes = [0] * count
-    for i in sorted(range(len(functions)), key=lambda i: -len(functions[i].text)):
-        k = sizes.index(min(sizes))
-        parts[k].append(i)
-        sizes[k] += len(functions[i].text)
-    found = []
-    for part in parts:
-        part.sort()
-        needs: list[Need] = [n for i in part for n in functions[i].needs]
-        texts = [functions[i].text.replace(PLACEHOLDER, names[i]) for i in part]
-        table = ", ".join(f"(void *){names[i]}" for i in part)
-        text = "\n\n".join(
-            [ctext.HEADER + ctext.render(needs), *texts, f"void *const shohin_functions[] = {{{table}}};\n"]
-        )
-        found.append(Unit(text, tuple(names[i] for i in part)))
-    return found
+class Units:
+    """Functions by files: equal texts once, under the name of their first. A file is given to ``ready`` as soon as it is large,
+    to be built while more is emitted."""
+
+    def __init__(self, ready: Callable[[Unit], None] | None = None) -> None:
+        self.known: set[str] = set()
+        self.open: list[tuple[str, Function]] = []
+        self.size = 0
+        self.done: list[Unit] = []
+        self.ready = ready
+
+    def add(self, emitted: Emitted) -> None:
+        for piece in emitted.phases:
+            f = piece.function
+            if f.text not in self.known:
+                self.open.append((f"f{len(self.known)}", f))
+                self.known.add(f.text)
+                self.size += len(f.text)
+        if self.size > LARGE:
+            self._close([self.open])
+
+    def finish(self) -> list[Unit]:
+        """All files; what is left is two of like size if it is worth two."""
+        parts: list[list[tuple[str, Function]]] = [[] for _ in range(2 if self.size > UNIT and len(self.open) > 3 else 1)]
+        sizes = [0] * len(parts)
+        for name, f in sorted(self.open, key=lambda one: -len(one[1].text)):
+            k = sizes.index(min(sizes))
+            parts[k].append((name, f))
+            sizes[k] += len(f.text)
+        self._close([p for p in parts if p])
+        return self.done
+
+    def _close(self, parts: Sequence[list[tuple[str, Function]]]) -> None:
+        for part in parts:
+            self.done.append(unit(part))
+            if self.ready is not None:
+                self.ready(self.done[-1])
+        self.open, self.size = [], 0
+
+
+def unit(part: Sequence[tuple[str, Function]]) -> Unit:
+    part = sorted(part, key=lambda one: int(one[0][1:]))
+    needs: list[Need] = [n for _, f in part for n in f.needs]
+    texts = [f.text.replace(PLACEHOLDER, name) for name, f in part]
+    table = ", ".join(f"(void *){name}" for name, _ in part)
+    text = "\n\n".join([ctext.HEADER + ctext.render(needs), *texts, f"void *const shohin_functions[] = {{{table}}};\n"])
+    return Unit(text, tuple(name for name, _ in part))
 
 
 def with_copies(program: Program, copies: Sequence[tuple[str, str]]) -> Program:
@@ -146,22 +181,21 @@ class Compiled:
         self.program, self.plan, self.threads = program, memory, threads
         self.source = "\n".join(u.text for u in built)
         self.arena_bytes = memory.arena_bytes
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._libraries = [ctypes.CDLL(str(f)) for f in files]
         address: dict[str, int] = {}
         for unit, library in zip(built, self._libraries):
             table = (ctypes.c_void_p * len(unit.names)).in_dll(library, "shohin_functions")
             address.update({n: int(p) for n, p in zip(unit.names, table) if p})
         self._names = {text: f"f{i}" for i, text in enumerate(merge(steps))}
-        self._inputs = [b for b in program.buffers if b.role == "input"]
-        self._outputs = [b for b in program.buffers if b.role == "output"]
+        self.inputs = [b for b in program.buffers if b.role == "input"]
+        self.results = [b for b in program.buffers if b.role == "output"]
         self._layout(steps, address)
         raw = np.zeros(memory.arena_bytes + 64, np.uint8)
         skip = -raw.ctypes.data % 64
         self._arena = raw[skip : skip + memory.arena_bytes]
         self._arena_at = raw.ctypes.data + skip
         self._keep: dict[str, Array] = {}
-        self._seen: list[weakref.ref[Array] | None] = [None] * len(self._inputs)
         self._raw = raw
         self._at: dict[str, int] = {}
         for name, offset in memory.offsets.items():
@@ -176,12 +210,14 @@ class Compiled:
     def _layout(self, steps: Sequence[Emitted], address: Mapping[str, int]) -> None:
         records: list[StepRecord] = []
         self._places: list[str] = []
+        self.step_of: list[int] = []
         self._where: dict[str, list[int]] = {}
         size = 0
         begins: list[int] = []
         jumps: list[tuple[int, Jump]] = []
         for i, step in enumerate(steps):
             begins.append(len(records))
+            self.step_of += [i] * (1 if step.jump is not None else len(step.phases))
             if step.jump is not None:
                 jumps.append((len(records), step.jump))
                 records.append(
@@ -242,60 +278,49 @@ class Compiled:
     def bind(self, inputs: Sequence[Array], outputs: Sequence[Array] | None = None) -> None:
         """Point the program at these arrays. Outputs that are aliased to an input live in it; the others are
         allocated once, unless ``outputs`` gives them (in the order of the program, without the aliased ones)."""
-        if len(inputs) != len(self._inputs):
-            raise IRError(f"{len(inputs)} inputs came, {len(self._inputs)} are expected")
-        self._seen = [None] * len(self._inputs)
-        for b, array in zip(self._inputs, inputs):
+        if len(inputs) != len(self.inputs):
+            raise IRError(f"{len(inputs)} inputs came, {len(self.inputs)} are expected")
+        for b, array in zip(self.inputs, inputs):
             if self._keep.get(b.name) is not array:
                 self._bind(b, array, "input")
-        free = [b for b in self._outputs if b.alias is None]
+        free = [b for b in self.results if b.alias is None]
         if outputs is not None:
             for b, array in zip(free, outputs, strict=True):
                 self._bind(b, array, "output")
         for b in free:
             if b.name not in self._keep:
                 self._bind(b, np.empty(b.shape, b.dtype), "output")
-        self.outputs = [self._keep[b.alias or b.name] for b in self._outputs]
+        self.outputs = [self._keep[b.alias or b.name] for b in self.results]
 
     def run(self) -> list[Array]:
         """All steps; the outputs, in the order of the program (the same arrays at every run)."""
-        with self._lock:
+        with self.lock:
             self._run(self._pool, self._steps, self._count, self._table.ctypes.data, self._arena_at)
         return self.outputs
 
-    def call(self, inputs: Sequence[Array]) -> list[Array | None]:
-        """Run on these arrays without keeping them alive; new arrays for the outputs, ``None`` for one that was written
-        over its input. An array seen at the last call is not bound again."""
-        with self._lock:
-            for k, (b, array) in enumerate(zip(self._inputs, inputs, strict=True)):
-                seen = self._seen[k]
-                if seen is None or seen() is not array:
-                    self._bind(b, array, "input")
-                    del self._keep[b.name]
-                    self._seen[k] = weakref.ref(array)
-            out: list[Array | None] = []
-            for b in self._outputs:
-                array = None
-                if b.alias is None:
-                    array = np.empty(b.shape, b.dtype)
-                    self._point(b.name, array.ctypes.data)
-                out.append(array)
-            self._run(self._pool, self._steps, self._count, self._table.ctypes.data, self._arena_at)
-        return out
+    def table(self) -> Array:
+        """A copy of the table, with constants and temporaries in it, for a caller that binds its own arrays
+        (``entries``, ``start``)."""
+        return self._table.copy()
+
+    def entries(self, name: str) -> tuple[int, ...]:
+        """Where in the table the address of a buffer stands, and of what lies over it."""
+        over = [i for other, target in self.plan.over.items() if target == name for i in self.entries(other)]
+        return (*self._where.get(name, ()), *over)
+
+    def start(self, table: Array) -> Callable[[], Any]:
+        """What runs all steps on ``table``; to be called with ``lock`` held, for the arena is one. A program that has no
+        parallel step wakes no thread."""
+        parallel = any(not s.serial and not s.kind for s in self._steps[: self._count])
+        at = (self._pool if parallel else None, self._steps, self._count, ctypes.c_void_p(table.ctypes.data), ctypes.c_void_p(self._arena_at))
+        return functools.partial(self._run, *at)
 
     def profile(self, inputs: Sequence[Array], repeats: int = 10) -> list[tuple[str, float]]:
-        """(place, median seconds) of every step, each phase run by itself in order, on copies of these inputs."""
-        self.bind([np.array(a) for a in inputs], [np.empty(b.shape, b.dtype) for b in self._outputs if b.alias is None])
-        times = np.zeros((repeats, self._count))
-        with self._lock:
-            for r in range(repeats):
-                for i in range(self._count):
-                    if self._steps[i].kind:
-                        continue
-                    one = ctypes.byref(self._steps, i * ctypes.sizeof(StepRecord))
-                    start = time.perf_counter()
-                    self._run(self._pool, one, 1, self._table.ctypes.data, self._arena_at)
-                    times[r, i] = time.perf_counter() - start
+        """(place, median seconds) of every phase of a run, on copies of these inputs; ``step_of`` says of which step of
+        the program each is a phase."""
+        self.bind([np.array(a) for a in inputs], [np.empty(b.shape, b.dtype) for b in self.results if b.alias is None])
+        with self.lock:
+            times = step_seconds(self._pool, self._steps, self._count, self._table, self._arena_at, repeats)
         return list(zip(self._places, np.median(times, axis=0).tolist()))
 
     def __repr__(self) -> str:
@@ -307,7 +332,7 @@ class Compiled:
 
     def __call__(self, *inputs: Array) -> list[Array]:
         """``bind`` with new output arrays, and ``run``."""
-        self.bind(inputs, [np.empty(b.shape, b.dtype) for b in self._outputs if b.alias is None])
+        self.bind(inputs, [np.empty(b.shape, b.dtype) for b in self.results if b.alias is None])
         return self.run()
 
 
@@ -332,19 +357,25 @@ def prepare(program: Program, *, level: str = "native", threads: int | None = No
     """Emit and plan ``program`` for this host; ``threads`` defaults to the number of processors."""
     count = threads or processors()
     m = machine(level, count)
-    steps = emit_program(program, m)
+    buffers = {b.name: b for b in program.buffers}
+    made = Units(lambda one: begin(one.text, level=level))
+    steps: list[Emitted] = []
+
+    def emit(some: Sequence[Step]) -> None:
+        for step in some:
+            steps.append(emit_step(step, buffers, m))
+            made.add(steps[-1])
+
+    emit(program.steps)
     stride = [-(-s.scratch // 64) * 64 * count for s in steps]
     memory = plan(program, stride, [s.shared for s in steps])
     if memory.copies:
-        buffers = {b.name: b for b in program.buffers}
         extended = with_copies(program, memory.copies)
-        extra = [emit_nest(s, buffers, options_of(m)) for s in extended.steps[len(program.steps) :] if isinstance(s, Nest)]
+        extra = extended.steps[len(program.steps) :]
+        emit(extra)
         none = (0,) * len(extra)
         memory = replace(memory, scratch=(*memory.scratch, *none), shared=(*memory.shared, *none))
-        steps = [*steps, *extra]
-    functions = list(merge(steps).values())
-    built = units(functions, [f"f{i}" for i in range(len(functions))]) if functions else []
-    return Prepared(program, tuple(steps), memory, tuple(built), level, count)
+    return Prepared(program, tuple(steps), memory, tuple(made.finish()), level, count)
 
 
 def load(prepared: Prepared) -> Compiled:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from shohin.compiler.flat import Flat, coefficient, opaque
+from shohin.compiler.kernel import Machine
 from shohin.compiler.shape import Shaped
 from shohin.core.nest import Loop
 
@@ -54,6 +55,11 @@ class Options:
     vectors: bool = True
     most: int = MOST
     sums: int = 4
+
+
+def options_of(m: Machine) -> Options:
+    """What the loops may use of a host."""
+    return Options(sums={"v4": 8, "v3": 4}.get(m.level, 4))
 
 
 def pieces(work: float, limit: int, most: int = MOST) -> int:

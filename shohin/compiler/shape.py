@@ -15,7 +15,7 @@ from shohin.compiler.flat import Flat, affine, coefficient, flatten, nodes, opaq
 from shohin.core import dtypes
 from shohin.core.dtypes import DType
 from shohin.core.errors import IRError
-from shohin.core.loop import Const, Expr, Load, Name, Var, cast
+from shohin.core.loop import Bin, Const, Expr, Load, Name, Var, cast
 from shohin.core.nest import Buffer, Loop, Nest
 
 
@@ -79,11 +79,12 @@ class Shaped:
 
 def shape(nest: Nest, buffers: Mapping[str, Buffer]) -> Shaped:
     """The nest, normalized. Raises ``IRError`` for what no order defines."""
-    if nest.order != "sequence" and len({len(a.names) > 1 for a in nest.accs}) == 2:
+    together = {len(a.names) > 1 and a.combiner != "moments" for a in nest.accs}
+    if nest.order != "sequence" and len(together) == 2:
         raise IRError(
             f"nest {nest.place}: accumulators of several names run in sequence; give them a nest of their own"
         )
-    order = "sequence" if any(len(a.names) > 1 for a in nest.accs) or not nest.accs else nest.order
+    order = "sequence" if True in together or not nest.accs else nest.order
     names = {n: f"a{i}" for i, n in enumerate(n for a in nest.accs for n in a.names)}
     memo: dict[int, tuple[Expr, Expr]] = {}
     renamed: dict[int, tuple[Expr, Expr]] = {}
@@ -111,7 +112,7 @@ def shape(nest: Nest, buffers: Mapping[str, Buffer]) -> Shaped:
         assert isinstance(where, Flat)
         stores.append(Store(where, flat(out.value), out.accumulate))
     shaped = Shaped(nest.free, nest.red if nest.accs else (), folds, tuple(stores), order, nest.place, False)
-    shaped = _fold_units(shaped)
+    shaped = _split(_fold_units(shaped))
     serial = any(s.accumulate or not _injective(s.target, shaped) for s in shaped.stores)
     shaped = replace(shaped, serial=serial)
     if not serial:
@@ -156,6 +157,33 @@ def _fold_units(shaped: Shaped) -> Shaped:
     shaped = apply(shaped, rule)
     keep = lambda loops: tuple(v for v in loops if v.extent != 1)
     return replace(shaped, free=keep(shaped.free), red=keep(shaped.red))
+
+
+def _split(shaped: Shaped) -> Shaped:
+    """A loop that is only taken apart by / n and % n becomes two: the dims of a reshape, recovered. The order of a reduction
+    stays; its 16 lanes want the innermost loop whole."""
+    for _ in range(8):
+        kept = shaped.red[-1].name if shaped.order == "lanes16" and shaped.red else ""
+        extents = {v.name: v.extent for v in (*shaped.free, *shaped.red) if v.name != kept}
+        parts: dict[str, set[int]] = {}
+        for e in nodes(shaped.roots()):
+            if isinstance(e, Bin) and e.op in ("floordiv", "mod") and isinstance(e.a, Var) and isinstance(e.b, Const):
+                if (n := int(e.b.value)) > 1 and extents.get(e.a.name, 1) % n == 0 and extents[e.a.name] > n:
+                    parts.setdefault(e.a.name, set()).add(n)
+        if not parts:
+            break
+        name, found = next(iter(parts.items()))
+        shaped = _halved(shaped, Loop(name, extents[name]), min(found))
+    return shaped
+
+
+def _halved(shaped: Shaped, loop: Loop, n: int) -> Shaped:
+    """``loop`` as an outer one and one of ``n`` inside."""
+    halves = (Loop(f"{loop.name}o", loop.extent // n), Loop(f"{loop.name}i", n))
+    whole = Bin("add", Bin("mul", Var(halves[0].name), Const(n, dtypes.int32)), Var(halves[1].name))
+    shaped = apply(shaped, lambda e: whole if isinstance(e, Var) and e.name == loop.name else None)
+    both = lambda loops: tuple(h for v in loops for h in (halves if v.name == loop.name else (v,)))
+    return _fold_units(replace(shaped, free=both(shaped.free), red=both(shaped.red)))
 
 
 def _injective(target: Flat, shaped: Shaped) -> bool:

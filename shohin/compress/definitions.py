@@ -102,23 +102,29 @@ def fold(b: Any, norm: Sequence[Any] | None, channels: int) -> tuple[Array, Arra
         return k, ((bias - mean) * k + beta).astype(f32)
 
 
-def contraction(w: Any, b: Any, norm: Sequence[Any] | None, s_x: Any, s_y: Any, place: str = "") -> Constants:
+def most(bits: int) -> int:
+    """The largest integer of a weight: 127, 7, 3, 1 for 8, 4, 3, 2 bits."""
+    return 2 ** (bits - 1) - 1
+
+
+def contraction(w: Any, b: Any, norm: Sequence[Any] | None, s_x: Any, s_y: Any, place: str = "", bits: int = 8) -> Constants:
     """Q2. w (out, ...), b (out,) or None. An error where it cannot hold: it names the place and the channel."""
+    top_q = f32(most(bits))
     w = np.asarray(w, f32)
     out = w.shape[0]
     rows = w.reshape(out, -1)
     s_x, s_y = f32(s_x), f32(s_y)
     k, b_eff = fold(b, norm, out)
     with np.errstate(all="ignore"):
-        top = np.abs(rows).max(1, initial=0) / f32(127)
+        top = np.abs(rows).max(1, initial=0) / top_q
         finite = np.isfinite(rows).all(1) & np.isfinite(b_eff) & np.isfinite(k)
         _refuse(~finite, place, "weights, bias or batch-norm values are not finite")
         _refuse(np.abs(b_eff) >= LIMIT_BIAS, place, "the bias is 2^60 or more")
-        _refuse(top > MOST, place, "the weights are above 127 * 2^40")
+        _refuse(top > MOST, place, f"the weights are above {most(bits)} * 2^40")
         need = np.abs(b_eff) / ((s_x * np.abs(k)) * f32(2.0**22))
         s_w = np.maximum(np.maximum(top, need), LEAST)
         wide = s_w.reshape(-1, *(1,) * (w.ndim - 1))
-        q_w = rhe(clip(w / wide, f32(-127), f32(127))).astype(np.int8)
+        q_w = rhe(clip(w / wide, -top_q, top_q)).astype(np.int8)
         t = (s_x * s_w) * k
         M = multiplier(t / s_y)
         q_b = rhe(b_eff / t).astype(np.int32)
@@ -166,14 +172,14 @@ def reach(q_w: Array, q_b: Array, low: int, high: int) -> tuple[Array, Array]:
 def prove(q_w: Array, q_b: Array, low: int, high: int, place: str) -> int:
     """Q5: the largest of P and N, or an error when an int32 could not hold the sums."""
     P, N = reach(q_w, q_b, low, high)
-    most = np.maximum(P, N)
-    if int(most.max(initial=0)) >= EXACT_INT:
-        k = int(most.argmax())
+    sums = np.maximum(P, N)
+    if int(sums.max(initial=0)) >= EXACT_INT:
+        k = int(sums.argmax())
         raise QuantizationError(
-            f"{place}: sums of output channel {k} may reach {int(most[k])}, an int32 holds 2^31 - 1; "
+            f"{place}: sums of output channel {k} may reach {int(sums[k])}, an int32 holds 2^31 - 1; "
             f"{q_w[0].size} products are too many: split the layer or prune it"
         )
-    return int(most.max(initial=0))
+    return int(sums.max(initial=0))
 
 
 # --------------------------------------------------------------------------------------------------- Q7, the others
@@ -182,10 +188,10 @@ def prove(q_w: Array, q_b: Array, low: int, high: int, place: str) -> int:
 def add_constants(scales: Sequence[Any], signs: Sequence[int], s_y: Any) -> tuple[Array, Array]:
     """(m, M) of a sum of 2 to 4 values: ``m_i = rhe((s_i / s_max) * 2^14)``, negative for a subtrahend."""
     s = np.asarray(scales, f32)
-    most = s.max()
-    m = rhe((s / most) * f32(2.0**14)).astype(np.int32) * np.asarray(signs, np.int32)
+    top = s.max()
+    m = rhe((s / top) * f32(2.0**14)).astype(np.int32) * np.asarray(signs, np.int32)
     with np.errstate(all="ignore"):
-        return m, multiplier((most * f32(2.0**-14)) / f32(s_y))
+        return m, multiplier((top * f32(2.0**-14)) / f32(s_y))
 
 
 def mul_multiplier(s_a: Any, s_b: Any, s_y: Any) -> Array:

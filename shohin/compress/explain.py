@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shohin.compress.method import Method
-from shohin.compress.quantize import batches
+from shohin.compress.calibration import batches
 from shohin.compress.report import changes
+from shohin.compress.slots import Method
 from shohin.compress.steps import Contract, Entry, Float, Move, Program, Step
 from shohin.compress.walk import module_of, walk
 from shohin.core.module import Module
@@ -20,7 +20,8 @@ def explain(before: Module, net: Module, example: Any, chosen: Mapping[str, Mapp
     first = next(batches(example))
     changed = changes(before, net)
     stays_float = lambda path: "integers" not in chosen.get(path, {})
-    program, _ = walk(net, [Aval(x.shape, x.dtype) for x in first], stays_float)
+    bits = lambda path: vars(chosen[path]["integers"]).get("w", 8)
+    program, _ = walk(net, [Aval(x.shape, x.dtype) for x in first], stays_float, bits)
     rows = [("place", "scheme", "reason")]
     for step in program.steps:
         rows.append((step.place, *_line(step, program, changed)))
@@ -36,12 +37,12 @@ def _line(step: Step, program: Program, changed: Mapping[str, Sequence[str]]) ->
             return "int8", "float32 comes onto a grid"
         case Float():
             refused = any(text.startswith(f"{step.place}:") for text in program.refused)
-            scheme = ", ".join(["float32", *(extra if step.op.name in ("conv2d", "matmul") else ())])
+            scheme = ", ".join(["float32", *(extra if step.op.kind == "contraction" else ())])
             return scheme, "refused, see below" if refused else "no Quantize rule takes this place"
         case Contract():
             absorbed = [n.partition("/")[2].partition("#")[0] for n in step.nodes[1:]]
             text = f"{step.terms} products a sum"
-            scheme = ", ".join(["int8 x int8 -> int32 -> int8", *extra])
+            scheme = ", ".join([f"int8 x int{step.bits} -> int32 -> int8", *extra])
             return scheme, text + (f", takes in {', '.join(absorbed)}" if absorbed else "")
         case Move():
             return "int8", "shares the grid of its input"

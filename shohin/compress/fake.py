@@ -13,13 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from shohin.compress import definitions
+from shohin.compress.extents import fill
 from shohin.compress.freeze import norm_of, weight_of
 from shohin.compress.steps import Add, Concat, Contract, Entry, Float, Move, Mul, Pool, Program, Step, Table
 from shohin.core import dtypes, interp
 from shohin.core.tensor import Tensor, as_tensor
-from shohin.ops import kinds, math, move, quant, reduce
+from shohin.ops import math, move, quant, reduce
 from shohin.ops.activations import stop_gradient
-from shohin.ops.linear import matmul
 
 TERMS = 2**24 // (255 * 127)  # 518: sums of so many products are below 2^24
 POOLED = 2**24 // 255
@@ -119,12 +120,12 @@ class Fake:
         return interp.bind(step.op, operands, step.attrs)
 
     def moved(self, step: Move) -> Tensor:
-        q = self.now[step.inputs[0]]
-        if step.op.name == "pad":
-            value, z = step.attrs["value"], self.scale(step.output).z
+        q, name = self.now[step.inputs[0]], fill(step.op)
+        if name is not None:
+            value, z = step.attrs[name], self.scale(step.output).z
             if value == 0:
                 return interp.bind(step.op, [q - z], step.attrs)[0] + z
-            return interp.bind(step.op, [q], {**step.attrs, "value": 127.0 if value > 0 else -128.0})[0]
+            return interp.bind(step.op, [q], {**step.attrs, name: 127.0 if value > 0 else -128.0})[0]
         return interp.bind(step.op, [q, *(as_tensor(c) for c in step.constants)], step.attrs)[0]
 
     # -- contractions
@@ -135,8 +136,9 @@ class Fake:
             return self.finish(step, total, c["q_b"], c["M"])
         w, k, b, b_eff = self.folded(step)
         s_x, s_y = self.scale(step.inputs[0]).s, self.scale(step.output).s
-        s_w = stop_gradient(widened(w, k, b_eff, s_x))
-        q_w = quant.quantize(w, move.reshape(s_w, (-1, *(1,) * (w.ndim - 1))), -127.0, 127.0)
+        top = float(definitions.most(step.bits))
+        s_w = stop_gradient(widened(w, k, b_eff, s_x, top))
+        q_w = quant.quantize(w, move.reshape(s_w, (-1, *(1,) * (w.ndim - 1))), -top, top)
         total = exact(step, x, q_w)
         if step.norm is not None and self.owner(step.norm)[0]:
             k, b_eff = self.batch(step, total, b, s_x * s_w)
@@ -152,7 +154,7 @@ class Fake:
         """(w, k, b, b_eff) of Q2, with the running statistics."""
         w = as_tensor(weight_of(step, self.params))
         c = step.channels
-        if step.op == "scale":
+        if step.op is None:
             w = move.broadcast_to(move.reshape(w, (-1,)), (c,))
         zero = move.zeros((c,))
         b = zero if step.bias is None else move.broadcast_to(move.reshape(self.params[step.bias], (-1,)), (c,))
@@ -188,30 +190,30 @@ def moments(y: Tensor) -> tuple[Tensor, Tensor]:
     return mean, reduce.mean(centred * centred, axis=axes)
 
 
-def widened(w: Tensor, k: Tensor, b_eff: Tensor, s_x: Tensor) -> Tensor:
-    """s_w of Q2."""
+def widened(w: Tensor, k: Tensor, b_eff: Tensor, s_x: Tensor, most: float = 127.0) -> Tensor:
+    """s_w of Q2, for integers up to ``most``."""
     w, k, b_eff = stop_gradient(w), stop_gradient(k), stop_gradient(b_eff)
     size = math.abs(w)
-    top = (reduce.max(size, axis=tuple(range(1, w.ndim))) if w.ndim > 1 else size) / 127.0
+    top = (reduce.max(size, axis=tuple(range(1, w.ndim))) if w.ndim > 1 else size) / most
     need = math.abs(b_eff) / ((s_x * math.abs(k)) * 2.0**22)
     return math.maximum(math.maximum(top, need), 2.0**-40)
 
 
 def exact(step: Contract, x: Tensor, w: Tensor) -> Tensor:
     """The sum of products of integers, exact: float32 up to ``TERMS`` terms, else float64."""
-    if step.op == "scale":
+    if step.op is None:
         return x * w
     if step.terms <= TERMS:
         return product(step, x, w)
-    axis = x.ndim - 1
-    rest = step.terms // w.shape[-1]
-    size = TERMS // rest
-    if step.op == "conv2d" and (step.attrs["groups"] != 1 or size == 0):
+    dims = step.cut
+    size = 0 if dims is None else TERMS // (step.terms // w.shape[dims[1]])
+    if dims is None or size == 0:
         return product(step, math.astype(x, dtypes.float64), math.astype(w, dtypes.float64))
     total: Tensor | None = None
-    for start in range(0, x.shape[-1], size):
-        stop = min(start + size, x.shape[-1])
-        part = math.astype(product(step, _cut(x, axis, start, stop), _cut(w, w.ndim - 1, start, stop)), dtypes.float64)
+    for start in range(0, w.shape[dims[1]], size):
+        stop = min(start + size, w.shape[dims[1]])
+        parts = [_cut(v, dim, start, stop) for v, dim in zip((x, w), dims, strict=True)]
+        part = math.astype(product(step, *parts), dtypes.float64)
         total = part if total is None else total + part
     assert total is not None
     return total
@@ -223,9 +225,8 @@ def _cut(x: Tensor, axis: int, start: int, stop: int) -> Tensor:
 
 
 def product(step: Contract, x: Tensor, w: Tensor) -> Tensor:
-    if step.op == "matmul":
-        return matmul(x, w, transpose_b=True)
-    return interp.bind(kinds.get(step.op), [x, w], step.attrs)[0]
+    assert step.op is not None
+    return interp.bind(step.op, [x, move.moveaxis(w, 0, step.axis)], step.attrs)[0]
 
 
 __all__ = ["Fake", "Scale", "exact", "moments", "widened"]

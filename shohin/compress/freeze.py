@@ -9,9 +9,11 @@ import numpy as np
 
 from shohin.compress import definitions as d
 from shohin.compress.definitions import Grid
+from shohin.compress.extents import fill
 from shohin.compress.steps import Add, Concat, Contract, Move, Mul, Pool, Program, Step, Table
 from shohin.core import interp
 from shohin.core.tensor import Tensor, as_tensor
+from shohin.ops import move
 from shohin.transforms.grad import vjp
 
 Array = np.ndarray[Any, Any]
@@ -41,7 +43,7 @@ def _reached(step: Step, made: Constants, before: Mapping[int, tuple[int, int]])
         return int(made["lo"]), int(made["hi"])
     if "table" in made:
         return int(made["table"].min()), int(made["table"].max())
-    if isinstance(step, Move) and step.op.name != "pad":
+    if isinstance(step, Move) and fill(step.op) is None:
         return before[step.inputs[0]]
     return -128, 127
 
@@ -81,7 +83,10 @@ def weight_of(step: Contract, params: Sequence[Any]) -> Any:
     if step.weight is None:
         return np.ones(step.channels, np.float32)
     w = params[step.weight]
-    return w.T if step.transpose else w
+    if not step.axis:
+        return w
+    order = (step.axis, *(k for k in range(len(w.shape)) if k != step.axis))
+    return move.permute_dims(w, order) if isinstance(w, Tensor) else np.transpose(w, order)
 
 
 def norm_of(step: Contract, params: Sequence[Any]) -> tuple[Any, ...] | None:
@@ -95,10 +100,10 @@ def norm_of(step: Contract, params: Sequence[Any]) -> tuple[Any, ...] | None:
 
 def _contract(step: Contract, params: Sequence[Array], x: Grid, y: Grid) -> Constants:
     w = weight_of(step, params)
-    if step.op == "scale":
+    if step.op is None:
         w = np.broadcast_to(w.reshape(-1), (step.channels,))
     b = None if step.bias is None else np.broadcast_to(params[step.bias].reshape(-1), (step.channels,))
-    c = d.contraction(w, b, norm_of(step, params), x.s, y.s, step.place)
+    c = d.contraction(w, b, norm_of(step, params), x.s, y.s, step.place, step.bits)
     return {"q_w": c.q_w, "q_b": c.q_b, "M": c.M, **_bounds(step.clamp, y)}
 
 

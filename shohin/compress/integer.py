@@ -1,20 +1,24 @@
 """The integer reference: the frozen network in NumPy, integers only, straight from the stored constants.
 
 Contractions run in float64 BLAS, which is exact below 2^53 and ten times NumPy's int32; all else is int32 or int64. It
-shares no code with the ops: windows are cut here, sums are made here. It is what the C builds are compared with.
+shares no code with the ops: windows are cut here, sums are made here, by the relation that the record states. It is what
+the C builds are compared with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from shohin.compress import definitions as d
 from shohin.compress.definitions import Grid
+from shohin.compress.extents import filled
 from shohin.compress.quantized import Quantized
 from shohin.compress.steps import Add, Concat, Contract, Entry, Float, Move, Mul, Pool, Program, Step, Table
+from shohin.core.axes import Dim, Solved
 from shohin.core.errors import QuantizationError
 from shohin.core.op import Aval
 
@@ -92,41 +96,61 @@ class Reference:
                 raise TypeError(step.kind)
 
     def product(self, step: Contract, x: Array, w: Array) -> Array:
-        if step.op == "scale":
+        if step.op is None:
             return x * w
-        if step.op == "matmul":
-            return x @ w.T
-        (sh, sw), (dh, dw), groups = step.attrs["stride"], step.attrs["dilation"], step.attrs["groups"]
-        out, kh, kw, i = w.shape
-        view = windows(x, ((kh - 1) * dh + 1, (kw - 1) * dw + 1), (sh, sw), step.attrs["padding"], 0)
-        view = view[..., ::dh, ::dw]  # n h w c kh kw
-        n, h, v = view.shape[:3]
-        parts = []
-        for g in range(groups):
-            rows = view[:, :, :, g * i : (g + 1) * i].transpose(0, 1, 2, 4, 5, 3).reshape(n * h * v, -1)
-            size = out // groups
-            parts.append(rows @ w[g * size : (g + 1) * size].reshape(size, -1).T)
-        return np.concatenate(parts, 1).reshape(n, h, v, out)
+        w = np.moveaxis(w, 0, step.axis)
+        return multiplied(step.op.solve((x.shape, w.shape), step.attrs), x, w)
 
     def pooled(self, step: Pool, x: Array) -> Array:
-        x = x.astype(np.int64)
-        if step.op.name == "sum":
-            return x.sum(step.attrs["axis"])
-        return windows(x, step.attrs["kernel"], step.attrs["stride"], step.attrs["padding"], 0).sum((-1, -2))
+        return folded(step.op.solve((x.shape,), step.attrs), x.astype(np.int64), 0, np.sum)
 
     def moved(self, step: Move) -> Array:
-        q, attrs = self.now[step.inputs[0]], dict(step.attrs)
-        if step.op.name == "pad":
-            value = attrs["value"]
-            fill = self.grid(step.output).z if value == 0 else 127 if value > 0 else -128
-            return np.pad(q, attrs["padding"], constant_values=np.int8(fill))
-        if step.op.name == "max_pool2d":
-            return windows(q, attrs["kernel"], attrs["stride"], attrs["padding"], -128).max((-1, -2))
-        return np.asarray(step.op.numpy(q, *step.constants, **attrs))
+        q, op = self.now[step.inputs[0]], step.op
+        choose = {"max": np.max, "min": np.min}.get(op.combiner or "") if op.nest == "derived" else None
+        if choose is not None:
+            assert op.identity is not None
+            return folded(op.solve((q.shape,), step.attrs), q, op.identity(q.dtype), choose)
+        return np.asarray(op.numpy(q, *step.constants, **filled(op, step.attrs, self.grid(step.output).z)))
 
 
-def windows(x: Array, kernel: Any, stride: Any, padding: Any, fill: int) -> Array:
-    """n h' w' c kh kw: views of the windows of x (n, h, w, c)."""
-    padded = np.pad(x, ((0, 0), *padding, (0, 0)), constant_values=fill)
-    view = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(1, 2))
-    return view[:, :: stride[0], :: stride[1]]
+def axes_of(x: Array, dims: Sequence[Dim], extents: Mapping[str, int], fill: int) -> tuple[list[str], Array]:
+    """A view of x with one dim for each axis of its relation, windows cut out of x with ``fill`` around it."""
+    room = [sum((extents[a] - 1) * int(s) for a, s in zip(d.axes, d.strides, strict=False)) + 1 for d in dims]
+    lead = [d.padding[0] if d.kind == "window" else 0 for d in dims]
+    trail = [max(0, r - p - n) if d.kind == "window" else 0 for d, r, p, n in zip(dims, room, lead, x.shape, strict=True)]
+    x = np.pad(x, list(zip(lead, trail, strict=True)), constant_values=fill)
+    names: list[str] = []
+    strides: list[int] = []
+    for dim, step in zip(dims, x.strides, strict=True):
+        for k, a in enumerate(dim.axes):
+            names.append(a)
+            times = int(dim.strides[k]) if dim.kind == "window" else prod(extents[b] for b in dim.axes[k + 1 :])
+            strides.append(step * times)
+    return names, np.lib.stride_tricks.as_strided(x, [extents[a] for a in names], strides, writeable=False)
+
+
+def folded(relation: Solved, x: Array, fill: int, combine: Callable[..., Any]) -> Array:
+    """``combine`` over the axes that the result does not have."""
+    names, view = axes_of(x, relation.relation.operands[0], relation.extents, fill)
+    y = combine(view, axis=tuple(names.index(a) for a in relation.reduced))
+    return _result(relation, [a for a in names if a not in relation.reduced], y)
+
+
+def multiplied(relation: Solved, x: Array, w: Array) -> Array:
+    """The sum of products as one matrix product for each index that both operands have."""
+    extents, summed = relation.extents, relation.reduced
+    dims = relation.relation.operands
+    xs, left = axes_of(x, dims[0], extents, 0)
+    ws, right = axes_of(w, dims[1], extents, 0)
+    both = [a for a in xs if a in ws and a not in summed]
+    rows, cols = ([a for a in names if a not in summed and a not in both] for names in (xs, ws))
+    left = left.transpose([xs.index(a) for a in (*both, *rows, *summed)])
+    right = right.transpose([ws.index(a) for a in (*both, *summed, *cols)])
+    size = lambda names: prod(extents[a] for a in names)
+    y = left.reshape(size(both), size(rows), size(summed)) @ right.reshape(size(both), size(summed), size(cols))
+    return _result(relation, [*both, *rows, *cols], y.reshape([extents[a] for a in (*both, *rows, *cols)]))
+
+
+def _result(relation: Solved, names: Sequence[str], y: Array) -> Array:
+    order = [a for d in relation.relation.results[0] for a in d.axes]
+    return y.transpose([names.index(a) for a in order]).reshape(relation.results[0])

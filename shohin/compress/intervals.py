@@ -6,13 +6,13 @@ partial sum in every order, so that no intermediate of a kernel overflows either
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from math import prod
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from shohin.compress.definitions import reach
+from shohin.compress.extents import fill, solved, terms
 from shohin.core import dtypes
 from shohin.core.errors import QuantizationError
 from shohin.core.graph import Graph, Node, Var
@@ -45,8 +45,6 @@ def _visit(graph: Graph, inputs: Sequence[Range | None], known: Mapping[Var, Arr
             _visit(body, [found.get(v) for v in node.operands], passed, found, node.place)
             found.update((r, found[o]) for r, o in zip(node.results, body.outputs, strict=True))
             continue
-        if node.op.name == "broadcast_to" and node.operands[0] in data:
-            data[node.results[0]] = data[node.operands[0]]
         for v in node.results:
             if v.dtype in dtypes.INTEGER:
                 found[v] = _range(node, found, data, place)
@@ -59,53 +57,25 @@ def _visit(graph: Graph, inputs: Sequence[Range | None], known: Mapping[Var, Arr
 
 
 def _range(node: Node, found: Ranges, data: Mapping[Var, Array], place: str) -> Range:
-    rule = RULES.get(node.op.name)
-    if rule is not None:
-        return rule(node, [found.get(v, (0, 0)) for v in node.operands], data)
-    if node.op.kind == "movement" or node.op.name in ("cast", "take", "max_pool2d", "max", "min"):
-        return found[node.operands[0]]
-    raise QuantizationError(f"{place}: the range of {node.op.name} is not known; an integer graph does not use it")
+    op, x = node.op, [found.get(v, (0, 0)) for v in node.operands]
+    if op.quant.interval is not None:
+        return op.quant.interval(x, node.attrs)
+    if op.combiner == "fma" and len(x) == 2:
+        return _products(node, x[0], data.get(node.operands[1]))
+    if op.combiner == "add" and len(x) == 1:  # fewer terms at the edges: zero is always among the partial sums
+        n = terms(solved(node))
+        return min(n * x[0][0], 0), max(n * x[0][1], 0)
+    if op.nest == "arg":
+        return 0, terms(solved(node)) - 1
+    if op.quant.kind == "share" and x:
+        name = fill(op)
+        return x[0] if name is None else (min(x[0][0], int(node.attrs[name])), max(x[0][1], int(node.attrs[name])))
+    raise QuantizationError(f"{place}: the range of {op.name} is not known; an integer graph does not use it")
 
 
-def _hull(*values: int) -> Range:
-    return min(values), max(values)
-
-
-def _sum(node: Node, x: Sequence[Range], data: Mapping[Var, Array]) -> Range:
-    """Of n terms, fewer at the edges: zero is always among the partial sums."""
-    n = (
-        prod(node.attrs["kernel"])
-        if "kernel" in node.attrs
-        else prod(node.operands[0].shape) // max(prod(node.results[0].shape), 1)
-    )
-    return min(n * x[0][0], 0), max(n * x[0][1], 0)
-
-
-def _product_sum(node: Node, x: Sequence[Range], data: Mapping[Var, Array]) -> Range:
-    w = data.get(node.operands[1])
+def _products(node: Node, x: Range, w: Array | None) -> Range:
     if w is None:
         raise QuantizationError(f"{node.place}: a contraction whose weights are not constant has no proved range")
     zero = node.attrs["zero"]
-    P, N = reach(w, np.zeros(w.shape[0], np.int64), x[0][0] - zero, x[0][1] - zero)
+    P, N = reach(w, np.zeros(w.shape[0], np.int64), x[0] - zero, x[1] - zero)
     return -int(N.max(initial=0)), int(P.max(initial=0))
-
-
-def _requant(node: Node, x: Sequence[Range], data: Mapping[Var, Array]) -> Range:
-    return node.attrs["lo"], node.attrs["hi"]
-
-
-def _lookup(node: Node, x: Sequence[Range], data: Mapping[Var, Array]) -> Range:
-    return x[1]
-
-
-RULES: dict[str, Callable[..., Range]] = {
-    "add": lambda node, x, data: (x[0][0] + x[1][0], x[0][1] + x[1][1]),
-    "subtract": lambda node, x, data: (x[0][0] - x[1][1], x[0][1] - x[1][0]),
-    "multiply": lambda node, x, data: _hull(*(a * b for a in x[0] for b in x[1])),
-    "concat": lambda node, x, data: _hull(*(v for r in x for v in r)),
-    "pad": lambda node, x, data: _hull(*x[0], int(node.attrs["value"])),
-    "argmax": lambda node, x, data: (0, node.operands[0].shape[node.attrs["axis"]] - 1),
-    "argmin": lambda node, x, data: (0, node.operands[0].shape[node.attrs["axis"]] - 1),
-    "sum": _sum, "window_sum2d": _sum, "qconv2d": _product_sum, "qmatmul": _product_sum, "requant": _requant,
-    "lookup": _lookup,
-}  # fmt: skip

@@ -1,7 +1,7 @@
 """The integer program: the same steps, frozen, as a graph of int8 and int32 ops whose every range is proved.
 
 This is what a device's compiler is given; NumPy's references of its ops give the same integers as ``integer.py`` and as
-the network in Python. Contractions are ``qconv2d`` and ``qmatmul`` on int8 operands, which kernels claim.
+the network in Python. Contractions are the records on int8 operands that theirs name (``qconv2d``), which kernels claim.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ import numpy as np
 from shohin.compress import definitions as d
 from shohin.compress import intervals
 from shohin.compress.definitions import Grid
+from shohin.compress.extents import filled
 from shohin.compress.integer import stored
 from shohin.compress.quantized import Quantized
 from shohin.compress.steps import Add, Concat, Contract, Entry, Float, Move, Mul, Pool, Program, Step, Table
 from shohin.core import dtypes, interp
 from shohin.core.errors import QuantizationError
 from shohin.core.graph import Graph, verify
-from shohin.core.op import Aval
+from shohin.core.op import Aval, get
 from shohin.core.tensor import Tensor, as_tensor
 from shohin.core.trace import stage
-from shohin.ops import math, move, qlinear, quant
+from shohin.ops import math, move, quant
 
 Array = np.ndarray[Any, Any]
 
@@ -146,15 +147,12 @@ class _Lowering:
 
     def product(self, step: Contract, w: Array) -> Tensor:
         q, z = self.now[step.inputs[0]], self.grid(step.inputs[0]).z
-        if step.op == "scale":
+        if step.op is None:
             return self.centred(step.inputs[0]) * as_tensor(w.astype(np.int32))
-        if step.op == "matmul":
-            return qlinear.qmatmul(q, as_tensor(w), zero=z)
-        return qlinear.qconv2d(q, as_tensor(w), zero=z, **step.attrs)
+        found = step.op.quant.integer and step.op.quant.integer(step.attrs)
+        assert found, "the walk refused it"
+        return interp.bind(get(found[0]), [q, as_tensor(w)], {**found[1], "zero": z})[0]
 
     def moved(self, step: Move) -> Tensor:
-        attrs = dict(step.attrs)
-        if step.op.name == "pad":
-            value = attrs["value"]
-            attrs["value"] = self.grid(step.output).z if value == 0 else 127 if value > 0 else -128
+        attrs = filled(step.op, step.attrs, self.grid(step.output).z)
         return interp.bind(step.op, [self.now[step.inputs[0]], *(as_tensor(k) for k in step.constants)], attrs)[0]

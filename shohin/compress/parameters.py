@@ -82,7 +82,7 @@ class Parameters:
 
     def peel(self, var: Var) -> Var:
         """What a broadcast parameter was before it was stretched."""
-        while var in self.made and self.made[var].op.name == "broadcast_to":
+        while var in self.made and self.made[var].op.quant.layout == "repeat":
             var = self.made[var].operands[0]
         return var
 

@@ -14,9 +14,9 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from shohin.compress import explain, report
-from shohin.compress.method import SLOTS, Method
 from shohin.compress.quantize import Quantize
 from shohin.compress.quantized import Quantized
+from shohin.compress.slots import SLOTS, Method
 from shohin.core.errors import PlanError
 from shohin.core.module import Module, copy
 

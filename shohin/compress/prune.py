@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from shohin.compress.method import Method
-from shohin.compress.quantize import batches
+from shohin.compress.calibration import batches
+from shohin.compress.slots import Method
 from shohin.core.cells import Param, touched
 from shohin.core.errors import PlanError, ShohinError
 from shohin.core.module import Module, copy, mode

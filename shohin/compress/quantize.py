@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
-from shohin.compress.method import Method
+from shohin.compress.calibration import batches
 from shohin.compress.quantized import Quantized
+from shohin.compress.slots import Method
 from shohin.compress.steps import Entry, Float, Program
 from shohin.compress.walk import module_of
 from shohin.core.errors import PlanError
 from shohin.core.module import Module, mode
 from shohin.core.op import Aval
-from shohin.core.tensor import Tensor
-from shohin.data.dataset import Dataset
-
-BATCH = 64
 
 
 @dataclass(frozen=True)
 class Quantize(Method):
-    """Integers of ``w`` bits for weights (a scale an output channel) and ``a`` for activations (scale and zero point).
+    """Integers of ``w`` bits (8, 4, 3, 2) for weights (a scale an output channel), 8 for activations (scale and zero point).
+
+    Fewer than 8 bits are stored packed, with the values that occur beside each output channel's numbers, where that saves a quarter.
 
     Every operation is defined bit for bit in ``docs/quantization.md``. Source: Jacob et al. 2018 (arXiv:1712.05877).
     """
@@ -34,10 +31,8 @@ class Quantize(Method):
     needs_calibration: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if (self.w, self.a) != (8, 8):
-            raise PlanError(
-                f"Quantize(w={self.w}, a={self.a}): 8 bits are defined; fewer come with Palettize(bits=...)"
-            )
+        if self.w not in (2, 3, 4, 8) or self.a != 8:
+            raise PlanError(f"Quantize(w={self.w}, a={self.a}): weights of 2, 3, 4 or 8 bits are defined, activations of 8")
 
     @property
     def scheme(self) -> str:
@@ -49,7 +44,7 @@ class Quantize(Method):
         training = net.training
         cleared = [path for path in net.modules() if path not in chosen]
         avals = [Aval(x.shape, x.dtype) for x in first]
-        small = Quantized(net, avals, cleared)
+        small = Quantized(net, avals, cleared, {path: m.w for path, m in chosen.items() if isinstance(m, Quantize)})
         _refuse_idle(small.program(*avals)[0], chosen)
         with mode(small, training=False):
             for xs in batches(calibration):
@@ -68,21 +63,3 @@ def _refuse_idle(program: Program, chosen: Mapping[str, Method]) -> None:
                 f"{method} at {', '.join(map(repr, places[:3]))} changed nothing: no op of the network stands there; name "
                 "places that plan.explain(net, x) lists, or leave the rule out"
             )
-
-
-def batches(calibration: Any) -> Iterator[tuple[np.ndarray[Any, Any], ...]]:
-    """float32 inputs of a data set, an array, or a tuple of arrays (one an input), up to 64 examples at a time."""
-    if isinstance(calibration, Dataset):
-        calibration = calibration.x
-    arrays = tuple(map(_array, calibration)) if isinstance(calibration, tuple) else (_array(calibration),)
-    if not arrays or any(a.ndim == 0 or len(a) != len(arrays[0]) or not len(a) for a in arrays):
-        raise PlanError("calibration takes a data set, an array of examples, or a tuple of such arrays of one length")
-    for start in range(0, len(arrays[0]), BATCH):
-        yield tuple(a[start : start + BATCH] for a in arrays)
-
-
-def _array(x: Any) -> np.ndarray[Any, Any]:
-    array = x.numpy() if isinstance(x, Tensor) else np.asarray(x)
-    if array.dtype != np.float32:
-        raise PlanError(f"calibration data is {array.dtype}, expected float32 as the network takes it")
-    return array

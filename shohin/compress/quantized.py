@@ -53,19 +53,44 @@ class Quantized(Module):
     Calling it gives float32 (the outputs' integers minus zero point, times scale); ``integers`` gives all places.
     """
 
-    def __init__(self, net: Module, example: Sequence[Aval], cleared: Sequence[str] = ()) -> None:
+    unkeyed = frozenset({"_frozen"})
+
+    def __init__(self, net: Module, example: Sequence[Aval], cleared: Sequence[str] = (), bits: Mapping[str, int] = {}) -> None:
         for name, entry in net._entries():
             if name == OWN:
                 raise PlanError(f"the network has an attribute {OWN!r} of its own; rename it before applying a plan")
             self.__dict__[name] = entry
         self._net, self._cleared, self._example, self._frozen = net, tuple(cleared), tuple(example), 0
+        self._bits = {path: n for path, n in bits.items() if n != 8}
         program, _ = self.program(*self._example)
         if program.refused:
             raise QuantizationError("\n".join(program.refused))
         names = list(dict.fromkeys((*program.observed, *program.fixed)))
         self.quantized = State(names, program.fixed)
 
+    @classmethod
+    def restored(cls, net: Module, example: Sequence[Aval], cleared: Sequence[str], bits: Mapping[str, int], arrays: Mapping[str, Array]) -> Quantized:
+        """A frozen network again, from the arrays of its ``State`` by path; nothing is computed anew (Q4)."""
+        made = cls(net, example, cleared, bits)
+        constants: dict[str, dict[str, Any]] = {}
+        for path, array in arrays.items():
+            if path.startswith("constants."):
+                place, _, name = path.removeprefix("constants.").rpartition(".")
+                constants.setdefault(place, {})[name] = Buffer(array)
+        made.quantized.constants = constants
+        cells = made.quantized.cells()
+        if cells.keys() != arrays.keys():
+            raise KeyError(", ".join(sorted(cells.keys() ^ arrays.keys())[:4]))
+        for path, cell in cells.items():
+            cell.store(Tensor._make(np.array(arrays[path]), None, None, None))
+        object.__setattr__(made, "_frozen", made._digest())
+        return made
+
     # -- the program
+    def weight_bits(self, module: str) -> int:
+        """The width of the weights' integers of the layer at that path."""
+        return self._bits.get(module, 8)
+
     def _stays_float(self, module: str) -> bool:
         return module in self._cleared
 
@@ -74,7 +99,7 @@ class Quantized(Module):
         cache = object.__getattribute__(self, "_cache")
         key = ("program", avals, tuple(id(c) for _, c in self._net.named(Cell)))
         if key not in cache:
-            cache[key] = walk(self._net, avals, self._stays_float)
+            cache[key] = walk(self._net, avals, self._stays_float, self.weight_bits)
         return cache[key]
 
     def forward(self, *inputs: Any) -> Any:

@@ -2,61 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 from typing import Any
 
 import numpy as np
 
+from shohin.compress import extents
 from shohin.compress.steps import Add, Concat, Contract, Move, Mul, Norm, Pool, Table
 from shohin.compress.walk import Walk, module_of, quant_of, rule
 from shohin.core import dtypes
 from shohin.core.graph import Node, Var
+from shohin.core.op import Op, Quant
+from shohin.ops.qlinear import channels_dim
 
 # ------------------------------------------------------------------------------------------------ contractions
 
 
 @rule("Q2 contraction")
 def contraction(w: Walk, node: Node) -> None:
-    """conv2d or matmul of an activation with a parameter."""
+    """A contraction of an activation with a parameter that has the output channels in one dim."""
     x, weight = node.operands[0], node.operands[-1]
     if w.active(weight) or not w.active(x) or len(node.operands) != 2:
         raise w.refuse(node, "a product of two activations (attention) has no integer definition yet")
-    shape = weight.shape
-    if node.op.name == "conv2d":
-        attrs, transpose, channels, terms = node.attrs, False, shape[0], prod(shape[1:])
-    elif node.op.name == "matmul" and len(shape) == 2 and not node.attrs["transpose_a"]:
-        attrs, transpose = {}, not node.attrs["transpose_b"]
-        channels, terms = (shape[1], shape[0]) if transpose else shape
-    else:
-        raise w.refuse(node, "only conv2d and products with a matrix of weights have an integer definition")
-    _region(w, node, x, node.op.name, attrs, transpose, w.parameters.number(weight), channels, terms)
+    relation, integer = extents.solved(node), quant_of(node).integer
+    axis = channels_dim(relation.relation)
+    if axis is None or integer is None or integer(node.attrs) is None:
+        raise w.refuse(node, "only sums over all dims of the weight but one, the output channels, have an integer definition")
+    number, cut = w.parameters.number(weight), extents.cut(relation, axis)
+    _region(w, node, x, weight.shape[axis], extents.terms(relation), number, node.op, node.attrs, axis, cut)
 
 
 @rule("Q6 batch norm")
 def standalone_norm(w: Walk, node: Node) -> None:
     """A batch norm that no contraction absorbs: a depthwise 1x1 with w = 1 (Q7)."""
     c = node.operands[0].shape[-1]
-    _region(w, node, node.operands[0], "scale", {}, False, None, c, 1, norm=_norm(w, node), shape=node.results[0].shape)
+    _region(w, node, node.operands[0], c, 1, None, norm=_norm(w, node))
 
 
 def _scaled(w: Walk, node: Node, weight: Var | None, bias: Var | None) -> None:
     """A product with a vector over the channels, or a sum with one: a depthwise 1x1, too."""
     x = next(v for v in node.operands if w.active(v))
     number = None if weight is None else w.parameters.number(weight)
-    _region(w, node, x, "scale", {}, False, number, x.shape[-1], 1, bias=bias, shape=node.results[0].shape)
+    _region(w, node, x, x.shape[-1], 1, number, bias=bias)
 
 
-def _region(w: Walk, node: Node, x: Var, op: str, attrs: Any, transpose: bool, weight: int | None, channels: int,
-            terms: int, bias: Var | None = None, norm: Norm | None = None, shape: Any = None) -> None:  # fmt: skip
+def _region(w: Walk, node: Node, x: Var, channels: int, terms: int, weight: int | None, op: Op | None = None,
+            attrs: Mapping[str, Any] = {}, axis: int = 0, cut: tuple[int, int] | None = None, bias: Var | None = None,
+            norm: Norm | None = None) -> None:  # fmt: skip
     """The contraction and what it absorbs: reshapes that keep the channels, bias, batch norm, clamps."""
     source = w.value(x)
     nodes, var = [node], node.results[0]
     while (follower := w.sole(var)) is not None:
-        if follower.op.name == "reshape" and norm is None and follower.results[0].shape[-1:] == (channels,):
+        quant = quant_of(follower)
+        if quant.layout == "order" and norm is None and follower.results[0].shape[-1:] == (channels,):
             pass
-        elif follower.op.name == "add" and bias is None and norm is None and _vector(w, follower, channels) is not None:
+        elif _adds(quant) and bias is None and norm is None and _vector(w, follower, channels) is not None:
             bias = _vector(w, follower, channels)
-        elif quant_of(follower).rule == "Q6 batch norm" and norm is None and follower.operands[0] is var:
+        elif quant.rule == "Q6 batch norm" and norm is None and follower.operands[0] is var:
             norm = _norm(w, follower)
         else:
             break
@@ -65,8 +68,14 @@ def _region(w: Walk, node: Node, x: Var, op: str, attrs: Any, transpose: bool, w
     var, clamp, nodes = w.clamps(var, nodes)
     number = None if bias is None else w.parameters.number(bias)
     output = w.result(node, var)
-    w.steps.append(Contract(node.place, (source,), output, w.take(*nodes), op, attrs, transpose, weight, number, norm,
-                            clamp, channels, terms, var.shape))  # fmt: skip
+    bits = 8 if op is None else w.bits(module_of(node.place))
+    w.steps.append(Contract(node.place, (source,), output, w.take(*nodes), op, attrs, axis, cut, weight, number, norm,
+                            clamp, channels, terms, bits, var.shape))  # fmt: skip
+
+
+def _adds(quant: Quant) -> bool:
+    """Is it a sum, so that one operand is a bias of the other?"""
+    return quant.rule == "Q7 add" and set(quant.signs) == {1}
 
 
 def _vector(w: Walk, node: Node, channels: int) -> Var | None:
@@ -98,15 +107,14 @@ def _norm(w: Walk, node: Node) -> Norm:
 
 
 def _pair(w: Walk, node: Node | None) -> bool:
-    return node is not None and node.op.name in ("add", "subtract") and all(map(w.active, node.operands))
+    return node is not None and quant_of(node).rule == "Q7 add" and all(map(w.active, node.operands))
 
 
 def _terms(w: Walk, node: Node) -> tuple[list[tuple[Var, int]], list[Node]]:
     """Operands with signs, and the nodes that add them: a sum that only another one reads is part of it, up to 4."""
     found: list[tuple[Var, int]] = []
     nodes: list[Node] = []
-    for k, v in enumerate(node.operands):
-        sign = -1 if k and node.op.name == "subtract" else 1
+    for k, (v, sign) in enumerate(zip(node.operands, quant_of(node).signs, strict=True)):
         inner = w.parameters.made.get(v)
         terms, more = [(v, 1)], []
         if _pair(w, inner) and w.sole(v) is node and not w.stays_float(module_of(inner.place)):  # type: ignore[union-attr]
@@ -153,16 +161,22 @@ def concat(w: Walk, node: Node) -> None:
 def pool(w: Walk, node: Node) -> None:
     """A sum over dims or windows and the division by a constant that follows (a mean); without one, n = 1."""
     x, total = node.operands[0], node.results[0]
-    terms = prod(node.attrs["kernel"]) if "kernel" in node.attrs else prod(x.shape) // max(prod(total.shape), 1)
+    if node.op.combiner != "add" or len(node.operands) != 1:
+        raise w.refuse(node, "an average is a sum (combiner 'add') of one tensor")
+    terms = extents.terms(extents.solved(node))
     nodes, var, n = [node], total, np.ones((), np.float32)
     path: list[Node] = []
-    while (follower := w.sole(var)) is not None and follower.op.name in ("reshape", "divide"):
+    divisor: Var | None = None
+    while (follower := w.sole(var)) is not None and divisor is None:
+        quant = quant_of(follower)
+        if quant.divisor is not None:
+            divisor = follower.operands[quant.divisor]
+        elif quant.layout != "order":
+            break
         path.append(follower)
         var = follower.results[0]
-        if follower.op.name == "divide":
-            break
-    if path and path[-1].op.name == "divide" and not w.active(path[-1].operands[1]):
-        data = w.parameters.constant(w.parameters.peel(path[-1].operands[1]))
+    if divisor is not None and not w.active(divisor):
+        data = w.parameters.constant(w.parameters.peel(divisor))
         if data is not None and (data.size == 1 or len(path) == 1):
             n = data.reshape(()) if data.size == 1 else data
             nodes += path
@@ -182,10 +196,10 @@ def one_operand(w: Walk, node: Node) -> None:
     data = [w.parameters.constant(w.parameters.peel(v)) for v in others]
     if all(d is not None and d.size == 1 for d in data):
         return _table(w, node, tuple(np.asarray(d).reshape(()) for d in data))
-    name, vector = node.op.name, _vector(w, node, node.results[0].shape[-1])
-    if vector is None or name not in ("add", "multiply"):
-        raise w.refuse(node, f"{name} with a parameter that is no vector over the channels has no integer definition")
-    return _scaled(w, node, vector if name == "multiply" else None, vector if name == "add" else None)
+    quant, vector = quant_of(node), _vector(w, node, node.results[0].shape[-1])
+    if vector is None or not (_adds(quant) or quant.rule == "Q7 mul"):
+        raise w.refuse(node, f"{node.op.name} with a parameter that is no vector over the channels has no integer definition")
+    return _scaled(w, node, None if _adds(quant) else vector, vector if _adds(quant) else None)
 
 
 @rule("table")
@@ -216,10 +230,13 @@ def move(w: Walk, node: Node) -> None:
         constants.append(data)
     if not w.active(node.operands[0]):
         raise w.refuse(node, "it looks up a parameter: give the lookup's result to the network instead")
-    if node.op.name == "pad" and node.attrs["value"] not in (0, float("inf"), float("-inf")):
-        raise w.refuse(node, f"it pads with {node.attrs['value']}; 0 and infinities have a definition")
-    if node.op.name == "max_pool2d" and any(max(p) >= k for p, k in zip(node.attrs["padding"], node.attrs["kernel"])):
+    fill, pad = extents.fill(node.op), node.op.pad
+    if fill is not None and node.attrs[fill] not in (0, float("inf"), float("-inf")):
+        raise w.refuse(node, f"it pads with {node.attrs[fill]}; 0 and infinities have a definition")
+    if pad is not None and pad.value == "identity" and extents.empty_windows(extents.solved(node)):
         raise w.refuse(node, "some windows lie in the padding alone")
+    if pad is not None and fill is None and pad.value != "identity":
+        raise w.refuse(node, f"its record pads with {pad.value!r}; an attribute for the value has a definition")
     if node.results[0].dtype != dtypes.float32 and w.users.get(node.results[0]):
         raise w.refuse(node, f"its {node.results[0].dtype.name} result is used inside the network")
     source = w.value(node.operands[0])

@@ -9,10 +9,11 @@ import numpy as np
 
 from shohin.compress import definitions
 from shohin.compress.freeze import norm_of, weight_of
-from shohin.compress.method import Method, names, stack
-from shohin.compress.palettize import Palette, _packed
+from shohin.compress.palettize import Palette, smallest
+from shohin.compress.slots import Method
 from shohin.compress.steps import Contract
 from shohin.compress.walk import module_of
+from shohin.compress.weights import names, stack
 from shohin.core.module import Module
 from shohin.core.trace import run
 
@@ -47,12 +48,20 @@ def changes(before: Module, after: Module) -> dict[str, list[str]]:
 
 def remember(small: Module, net: Module, chosen: Mapping[str, Mapping[str, Method]]) -> None:
     """Keep with ``small`` what the report needs of the network before."""
-    past = object.__getattribute__(net, "__dict__").get(_KEY) or {"bytes": {}, "rules": {}}
+    past = {"bytes": {}, "rules": {}, **memory(net)}
     sizes = {place: w.nbytes for place, (_, _, _, w) in effective(net).items()}
     rules = {
         path: [*past["rules"].get(path, ()), *(m.scheme for m in slots.values())] for path, slots in chosen.items()
     }
-    object.__getattribute__(small, "__dict__")[_KEY] = {"bytes": {**sizes, **past["bytes"]}, "rules": rules}
+    memory(small, {"bytes": {**sizes, **past["bytes"]}, "rules": rules})
+
+
+def memory(net: Module, value: Any = None) -> Any:
+    """What ``remember`` kept with a network, or the ``text`` of a loaded one's report; with ``value`` it is set."""
+    fields = object.__getattribute__(net, "__dict__")
+    if value is not None:
+        fields[_KEY] = value
+    return fields.get(_KEY) or {}
 
 
 def report(net: Module) -> str:
@@ -60,17 +69,19 @@ def report(net: Module) -> str:
 
     Bytes are those of the weights as an artefact stores them; ``sh.cost`` has the whole.
     """
-    past = object.__getattribute__(net, "__dict__").get(_KEY) or {"bytes": {}, "rules": {}}
+    past = {"bytes": {}, "rules": {}, **memory(net)}
+    if "text" in past:
+        return past["text"]
     ints = _integers(net) if hasattr(net, "_latest") else {}  # a Quantized, which imports this module
     rows = [("place", "rule", "bits", "zeros", "bytes before", "after")]
     total = [0, 0]
     for place, (path, layer, name, w) in effective(net).items():
         top = next((s for s in stack(layer, name) if isinstance(s, Palette)), None)
-        q, wide = next((f for f in ints.get(path, []) if f[0].size == w.size), (None, 0))
+        q, wide, own = next((f for f in ints.get(path, []) if f[0].size == w.size), (None, 0, 8))
         bits, size = 8 * w.itemsize, w.nbytes
         if q is not None:
-            packed = None if top is None else _packed(q, top.bits)
-            bits, size = (8, q.nbytes) if packed is None or top is None else (top.bits, sum(a.nbytes for a in packed))
+            small = smallest(q, [own] if top is None else [top.bits, own])
+            bits, size = (8, q.nbytes) if small is None else (small[0], sum(a.nbytes for a in small[1:]))
         elif top is not None:
             bits, size = top.bits, sum(c.read().numpy().nbytes for n, c in top.cells().items() if n != "moves")
         rules = ", ".join(past["rules"].get(path, ())) or "none"
@@ -85,20 +96,20 @@ def report(net: Module) -> str:
     return "\n".join("  ".join(fit(r)).rstrip() for r in rows)
 
 
-def _integers(net: Any) -> dict[str, list[tuple[Array, int]]]:
-    """By layer's path: the frozen integers of each contraction with a weight, and how many channels Q2 widened."""
+def _integers(net: Any) -> dict[str, list[tuple[Array, int, int]]]:
+    """By layer's path: the frozen integers of each contraction with a weight, how many channels Q2 widened, their bits."""
     program, grids = net._latest(), net.grids()
     params = [p.numpy() for p in run(program.params, [c.read() for c in program.cells])]
-    found: dict[str, list[tuple[Array, int]]] = {}
+    found: dict[str, list[tuple[Array, int, int]]] = {}
     for step in program.steps:
-        if isinstance(step, Contract) and step.weight is not None and step.op != "scale":
+        if isinstance(step, Contract) and step.weight is not None and step.op is not None:
             x, y = (program.values[k].grid for k in (step.inputs[0], step.output))
             assert x is not None and y is not None
             b = None if step.bias is None else np.broadcast_to(params[step.bias].reshape(-1), (step.channels,))
             w, norm = weight_of(step, params), norm_of(step, params)
-            c = definitions.contraction(w, b, norm, grids[x].s, grids[y].s, step.place)
-            found.setdefault(module_of(step.place), []).append((c.q_w, int(c.widened.sum())))
+            c = definitions.contraction(w, b, norm, grids[x].s, grids[y].s, step.place, step.bits)
+            found.setdefault(module_of(step.place), []).append((c.q_w, int(c.widened.sum()), step.bits))
     return found
 
 
-__all__ = ["changes", "effective", "remember", "report"]
+__all__ = ["changes", "effective", "memory", "remember", "report"]

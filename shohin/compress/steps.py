@@ -55,17 +55,22 @@ class Entry(Step):
 
 @dataclass(frozen=True)
 class Contract(Step):
-    """conv2d, matmul (with w as (out, k)) or ``scale`` (w (c,): a depthwise 1x1); then shape, bias, norm, clamp."""
+    """A contraction ``op``, or a product with w (c,) where it is None (a depthwise 1x1); then shape, bias, norm, clamp.
 
-    op: str
+    ``axis`` is the weight's dim of output channels, the first of every w here; ``cut`` the dims of x and w along which a
+    long sum may be cut, ``bits`` the width of its weights."""
+
+    op: Op | None
     attrs: Mapping[str, Any]
-    transpose: bool
+    axis: int
+    cut: tuple[int, int] | None
     weight: int | None
     bias: int | None
     norm: Norm | None
     clamp: Clamp
     channels: int
     terms: int
+    bits: int
     shape: Shape
 
 
@@ -82,7 +87,7 @@ class Mul(Step):
 
 @dataclass(frozen=True)
 class Pool(Step):
-    """A sum of ``terms`` elements (``sum`` or ``window_sum2d``) over the divisors ``n``."""
+    """A sum ``op`` of ``terms`` elements over the divisors ``n``."""
 
     op: Op
     attrs: Mapping[str, Any]

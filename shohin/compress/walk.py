@@ -14,6 +14,7 @@ from typing import Any
 from shohin.compress.parameters import Parameters, inline
 from shohin.compress.steps import Clamp, Entry, Float, Program, Step, Value
 from shohin.core import interp, trees
+from shohin.core.cells import Cell
 from shohin.core.errors import QuantizationError
 from shohin.core.graph import Graph, Node, Var
 from shohin.core.module import Module, _paths, mode
@@ -45,8 +46,18 @@ def alone() -> Iterator[None]:
         _paths.reset(token)
 
 
-def walk(net: Module, avals: Sequence[Aval], stays_float: Callable[[str], bool]) -> tuple[Program, trees.Spec]:
-    """The steps of ``net`` on inputs of ``avals``, and the structure of what it returns."""
+def walk(net: Module, avals: Sequence[Aval], stays_float: Callable[[str], bool],
+         bits: Callable[[str], int] = lambda path: 8) -> tuple[Program, trees.Spec]:  # fmt: skip
+    """The steps of ``net`` on inputs of ``avals``, and the structure of what it returns; ``stays_float`` and ``bits`` (of the
+    weights) say what the plan does with a module's path."""
+    whole, cells, spec = traced(net, avals, kept)
+    n = len(avals)
+    return Walk(whole, n, Parameters(whole, whole.inputs[:n], cells), stays_float, bits).program(), spec
+
+
+def traced(net: Module, avals: Sequence[Aval], keep: Callable[[Node], bool]) -> tuple[Graph, dict[Var, Cell], trees.Spec]:
+    """The graph of ``net`` in evaluation mode, calls inlined but those that ``keep`` wants; its inputs are the activations,
+    then ``cells``; and the structure of what it returns."""
     found: list[trees.Spec] = []
 
     def flat(*inputs: Tensor) -> list[Tensor]:
@@ -68,16 +79,15 @@ def walk(net: Module, avals: Sequence[Aval], stays_float: Callable[[str], bool])
     cell_vars = graph.inputs[n + len(staged.tensors) :]
     cells = dict(zip(cell_vars, staged.cells, strict=True))
     whole = Graph((*graph.inputs[:n], *cell_vars), ("x",) * (n + len(cells)), tuple(consts), graph.nodes, graph.outputs)
-    whole = prune(inline(whole, _kept))
-    w = Walk(whole, n, Parameters(whole, whole.inputs[:n], cells), stays_float)
-    return w.program(), found[0]
+    return prune(inline(whole, keep)), cells, found[0]
 
 
 class Walk:
     """The state of one walk over a graph whose first ``n`` inputs are activations."""
 
-    def __init__(self, graph: Graph, n: int, parameters: Parameters, stays_float: Callable[[str], bool]) -> None:
-        self.graph, self.parameters, self.stays_float = graph, parameters, stays_float
+    def __init__(self, graph: Graph, n: int, parameters: Parameters, stays_float: Callable[[str], bool],
+                 bits: Callable[[str], int]) -> None:  # fmt: skip
+        self.graph, self.parameters, self.stays_float, self.bits = graph, parameters, stays_float, bits
         self.users = graph.users()
         self.outputs = list(graph.outputs)
         self.taken: set[int] = set()
@@ -227,7 +237,7 @@ def _name(node: Node, quant: Quant, w: Walk) -> str:
     return {"table": "table", "clamp": "clamp", "share": "share"}.get(quant.kind, quant.rule)
 
 
-def _kept(node: Node) -> bool:
+def kept(node: Node) -> bool:
     """Composites with a rule of their own are seen before their bodies; other calls are their bodies."""
     known = COMPOSITES.get(node.attrs["name"])
     return known is not None and known.quant.kind != "inline"

@@ -1,12 +1,17 @@
 """Cells: where tensors that change live. ``Param`` is trained, ``Buffer`` is kept (statistics, masks, scales).
 
 A cell has one shape and dtype for life. Reading gives the value now, writing replaces it, both through the
-current frame (``interp``). At the base the value is a NumPy array in a store that compiled programs bind.
+current frame (``interp``). At the base the value is a NumPy array that compiled programs bind. A program that binds it
+watches the cell: whatever replaces the array or hands it out marks the cell, and the program's next call looks at the
+marked cells only (state.md 11, 13).
 """
 
 from __future__ import annotations
 
-from typing import Any
+import itertools
+import sys
+from typing import Any, Protocol
+from weakref import ref
 
 import numpy as np
 
@@ -16,6 +21,15 @@ from shohin.core.dtypes import FLOATING
 from shohin.core.errors import LeakError, StateError
 from shohin.core.op import Aval
 from shohin.core.tensor import Tensor, as_tensor
+
+serials = itertools.count()
+"""Numbers for cells and modules, never given twice: an ``id`` is, once what had it is gone."""
+
+
+class Watcher(Protocol):
+    """What binds cells: ``marked`` are its numbers of the cells to look at before the next run."""
+
+    marked: set[int]
 
 
 class Cell:
@@ -30,12 +44,34 @@ class Cell:
         self._shape, self.dtype, self.join = tensor.shape, tensor.dtype, join
         self.name = ""
         self._stored: Tensor | None = None
+        self._unknown()
         frame = interp.current()
         if frame is interp.BASE:
             self.store(Tensor._make(np.array(tensor.data, order="C"), None, None, None))
         else:
             frame.new.add(self)
             frame.now[self] = tensor
+
+    def _unknown(self) -> None:
+        """No program knows this cell."""
+        self.serial = next(serials)
+        self.seen = False
+        self._watchers: list[tuple[ref[Watcher], int]] = []
+        self._marked = False
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy (``copy.deepcopy``, ``pickle``) is another cell."""
+        self.__dict__.update(state)
+        self._unknown()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k not in ("serial", "seen", "_watchers", "_marked")}
+
+    def like(self, value: Any) -> Any:
+        """A new cell of this kind and name that holds ``value``."""
+        new = type(self)(value, join=self.join)
+        new.name = self.name
+        return new
 
     @property
     def shape(self) -> Shape:
@@ -80,6 +116,7 @@ class Cell:
     def stored(self) -> Tensor:
         if self._stored is None:
             raise LeakError(f"cell {self} was born inside a transformation that has ended; return the module that holds it")
+        self._mark()
         return self._stored
 
     def store(self, value: Tensor) -> None:
@@ -87,6 +124,40 @@ class Cell:
             raise StateError(f"cell {self} cannot hold {value.aval}")
         array = value.payload if value.payload.flags.c_contiguous else np.array(value.payload, order="C")
         self._stored = Tensor._make(array, None, None, value.aval)
+        self._mark()
+
+    # -- the programs' side
+    def watch(self, watcher: Watcher, number: int) -> None:
+        """From now on ``watcher.marked`` gets ``number`` whenever the array is replaced or handed out."""
+        self._watchers = [w for w in self._watchers if w[0]() is not None]
+        self._watchers.append((ref(watcher), number))
+
+    def _mark(self) -> None:
+        if self._watchers and not self._marked:
+            self._marked = True
+            for watcher, number in self._watchers:
+                found = watcher()
+                if found is not None:
+                    found.marked.add(number)
+
+    def bound(self, *, written: bool) -> np.ndarray[Any, Any]:
+        """The array for a program to bind. One that is written must be the cell's alone: while any Python object refers
+        to it (a tensor, a view, a residual), the cell moves to a copy."""
+        self._marked = False
+        if self._stored is None:
+            self.stored()
+        if written and not self._alone():
+            assert self._stored is not None
+            self._stored = interp.make(self._stored.payload.copy())
+            self._mark()
+            self._marked = False
+        assert self._stored is not None
+        return self._stored.payload
+
+    def _alone(self) -> bool:
+        tensor, array = _references(self)
+        flags = self._stored.payload.flags  # type: ignore[union-attr]
+        return tensor <= _ALONE[0] and array <= _ALONE[1] and flags.owndata and flags.writeable
 
     def __str__(self) -> str:
         return f"{self.name or type(self).__name__}: {self.aval}"
@@ -95,12 +166,28 @@ class Cell:
         return f"<{type(self).__name__} {self}>"
 
 
+def _references(cell: Cell) -> tuple[int, int]:
+    """How many references there are to a cell's tensor and to its array, counted from here."""
+    tensor = cell._stored
+    array = tensor.payload  # type: ignore[union-attr]
+    return sys.getrefcount(tensor), sys.getrefcount(array)
+
+
+_ALONE = _references(Cell(np.zeros(1, np.float32)))
+"""The counts for a cell whose value nobody holds; how many they are differs between versions of Python."""
+
+
 class Param(Cell):
     """A trained tensor. ``requires_grad=False`` freezes it (static: part of a compiled program's key)."""
 
     def __init__(self, value: Any, *, requires_grad: bool = True) -> None:
         super().__init__(value)
         self._requires_grad = requires_grad
+
+    def like(self, value: Any) -> Any:
+        new = type(self)(value, requires_grad=self._requires_grad)
+        new.name = self.name
+        return new
 
     @property
     def requires_grad(self) -> bool:
@@ -112,7 +199,8 @@ class Param(Cell):
         if not frame.allows_static_change(lambda f: self in f.new):
             raise StateError(f"{self}: requires_grad is static and cannot change inside {frame.kind}; set it outside")
         self._requires_grad = bool(value)
-        touched()
+        if self.seen:
+            touched()
 
 
 class Buffer(Cell):
@@ -123,7 +211,8 @@ _epoch = [0]
 
 
 def touched() -> None:
-    """The structure of some module has changed: programs look again before they reuse what they know."""
+    """The structure of a module that a program has seen has changed: programs look again before they reuse what they
+    know."""
     _epoch[0] += 1
 
 

@@ -25,6 +25,15 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 
+class Level:
+    """Where something was made: a frame's place among the others, which outlives the frame and holds nothing of it."""
+
+    __slots__ = ("parent",)
+
+    def __init__(self, parent: Level | None) -> None:
+        self.parent = parent
+
+
 class Frame:
     """One level of interpretation. Subclasses give ``bind``, ``constant``, ``lift_cell`` and ``lower``."""
 
@@ -34,6 +43,7 @@ class Frame:
 
     def __init__(self, parent: Frame | None) -> None:
         self.parent = parent
+        self.level = Level(None if parent is None else parent.level)
         self.open = True
         self.now: dict[Cell, Tensor] = {}
         self.written: dict[Cell, str] = {}
@@ -121,9 +131,9 @@ class Frame:
             frame = frame.parent
         return True
 
-    def called(self, module: Any, born: Frame) -> None:
+    def called(self, module: Any, born: Level) -> None:
         """A module is called here; it was made in ``born``. A trace may refuse one that no argument reaches."""
-        if born is not self and self.parent is not None:
+        if not self.holds(born) and self.parent is not None:
             self.parent.called(module, born)
 
     # -- levels
@@ -158,9 +168,18 @@ class Frame:
             at = at.parent
         return frame is None
 
+    def holds(self, born: Level) -> bool:
+        """Was something made here or further in? What was made there and returned belongs here too."""
+        level: Level | None = born
+        while level is not None and level is not self.level:
+            level = level.parent
+        return level is not None
+
     def admit(self, tensor: Tensor) -> Tensor:
         """The tensor, if it may be used here; a ``LeakError`` if its frame has ended or is further in."""
         frame = tensor.frame
+        if isinstance(frame, Donated):
+            raise LeakError(f"a tensor {tensor.aval} is used here, but {frame.what}")
         if frame is not None and not (frame.open and self.encloses(frame)):
             what = "has ended" if not frame.open else "is not around this one"
             raise LeakError(
@@ -198,6 +217,16 @@ class Base(Frame):
 
     def adopt(self, cell: Cell, value: Tensor) -> None:
         cell.store(make(np.array(value.data, order="C")))
+
+
+class Donated(Frame):
+    """Where tensors are whose memory was given to a result of a program; ``what`` says to which, and what to do."""
+
+    kind = "a donation"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(None)
+        self.open, self.what = False, what
 
 
 def _hold(array: Any, aval: Aval) -> Array:

@@ -1,202 +1,41 @@
 """Modules: plain trees of attributes. Cells read as their values; everything else is static.
 
-Only modules, lists, tuples and dicts are walked. A list or dict in a module reports its changes, so that a
-compiled program notices a new structure without walking it at each call (state.md 13).
+Only modules, lists, tuples and dicts (``containers``) are walked.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from inspect import signature
-from types import FunctionType, MethodType, ModuleType
-from typing import Any, SupportsIndex, TypeGuard, TypeVar, overload
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from shohin.core import interp
-from shohin.core.cells import Buffer, Cell, Param, epoch, touched
+from shohin.core.cells import Cell, Param, serials
+from shohin.core.containers import (
+    PATHS,
+    PROGRAM,
+    CellDict,
+    CellList,
+    CellTuple,
+    Held,
+    changed,
+    path_epoch,
+    refuse_change,
+    wrap,
+    writes,
+)
 from shohin.core.errors import StateError
-from shohin.core.tensor import Constant, Tensor, as_tensor
+from shohin.core.places import Places, places
+from shohin.core.tensor import as_tensor
 
 C = TypeVar("C", bound=Cell)
 
 
-class _List(list[Any]):
-    """A module's list: an entry that is a cell reads as its value; changes are reported."""
-
-    @overload
-    def __getitem__(self, index: SupportsIndex) -> Any: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Any]: ...
-    def __getitem__(self, index: Any) -> Any:
-        value = list.__getitem__(self, index)
-        return [_value(v) for v in value] if isinstance(index, slice) else _value(value)
-
-    def __iter__(self) -> Iterator[Any]:
-        return (_value(v) for v in list.__iter__(self))
-
-    def raw(self) -> Iterator[Any]:
-        return list.__iter__(self)
-
-    def __reversed__(self) -> Iterator[Any]:
-        return reversed(list(self))
-
-    def __add__(self, other: Any) -> list[Any]:
-        return list(self) + list(other)
-
-    def __radd__(self, other: Any) -> list[Any]:
-        return list(other) + list(self)
-
-    def copy(self) -> list[Any]:
-        return list(self)
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        if isinstance(index, int):
-            old = list.__getitem__(self, index)
-            if _writes(old, value):
-                old.write(value)
-                return
-        list.__setitem__(self, index, _wrap(value, f"[{index}]"))
-        touched()
-
-
-class _Tuple(tuple[Any, ...]):
-    """A module's tuple that holds cells, likewise; it never changes."""
-
-    def __getitem__(self, index: Any) -> Any:
-        value = tuple.__getitem__(self, index)
-        return tuple(map(_value, value)) if isinstance(index, slice) else _value(value)
-
-    def __iter__(self) -> Iterator[Any]:
-        return (_value(v) for v in tuple.__iter__(self))
-
-    def __add__(self, other: Any) -> tuple[Any, ...]:
-        return (*self, *other)
-
-    def raw(self) -> Iterator[Any]:
-        return tuple.__iter__(self)
-
-
-class _Dict(dict[Any, Any]):
-    """A module's dict, likewise."""
-
-    def __iter__(self) -> Iterator[Any]:  # dict(d) and {**d} then go through __getitem__
-        return dict.__iter__(self)
-
-    def copy(self) -> dict[Any, Any]:
-        return dict(self.items())
-
-    def setdefault(self, key: Any, default: Any = None) -> Any:
-        if key not in self:
-            self[key] = default
-        return self[key]
-
-    def __getitem__(self, key: Any) -> Any:
-        return _value(dict.__getitem__(self, key))
-
-    def get(self, key: Any, default: Any = None) -> Any:
-        return self[key] if key in self else default
-
-    def values(self) -> Any:
-        return [_value(v) for v in dict.values(self)]
-
-    def items(self) -> Any:
-        return [(k, _value(v)) for k, v in dict.items(self)]
-
-    def raw(self) -> Any:
-        return dict.items(self)
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        old = dict.get(self, key)
-        if _writes(old, value):
-            old.write(value)
-            return
-        dict.__setitem__(self, key, _wrap(value, f"[{key!r}]"))
-        touched()
-
-
-def _reporting(cls: type[Any], names: str) -> None:
-    for name in names.split():
-        original = getattr(cls.__mro__[1], name)
-
-        def method(self: Any, *args: Any, _original: Any = original, _name: str = name, **keywords: Any) -> Any:
-            if _name in ("append", "insert"):
-                args = (*args[:-1], _wrap(args[-1], f".{_name}"))
-            elif _name in ("extend", "__iadd__"):
-                args = ([_wrap(v, f".{_name}") for v in args[0]],)
-            elif _name in ("update", "__ior__"):
-                args = ({k: _wrap(v, f"[{k!r}]") for k, v in dict(*args, **keywords).items()},)
-                keywords = {}
-            touched()
-            result = _original(self, *args, **keywords)
-            return self if _name in ("__iadd__", "__ior__") else _value(result)
-
-        setattr(cls, name, method)
-
-
-_reporting(_List, "append extend insert pop remove clear __delitem__ __iadd__ reverse sort")
-_reporting(_Dict, "pop popitem clear update __ior__ __delitem__")
-
-
-def _value(entry: Any) -> Any:
-    return entry.read() if isinstance(entry, Cell) else entry
-
-
-def _writes(old: Any, value: Any) -> TypeGuard[Cell]:
-    """Is this assignment a write? Tensors, arrays and numbers are written to a cell; what was just read from another
-    Param ties."""
-    if not isinstance(old, Cell):
-        return False
-    if isinstance(value, Tensor):
-        return not (isinstance(value.cell, Param) and isinstance(old, Param) and value.cell is not old)
-    return isinstance(value, np.ndarray | np.generic | bool | int | float)
-
-
-def _wrap(value: Any, where: str) -> Any:
-    """Containers become reporting ones, arrays read-only copies; a bare tensor is an error."""
-    if isinstance(value, Cell | Module | Constant):
-        return value
-    if isinstance(value, Tensor):
-        if isinstance(value.cell, Param):
-            return value.cell
-        raise StateError(f"{where} is a bare tensor; write nn.Param(x) if it is trained, nn.Buffer(x) if it is kept, sh.const(x) if it never changes")
-    if isinstance(value, list):
-        raw = value.raw() if isinstance(value, _List) else value
-        return _List(_wrap(v, f"{where}[{i}]") for i, v in enumerate(raw))
-    if isinstance(value, dict):
-        raw = value.raw() if isinstance(value, _Dict) else value.items()
-        new = _Dict()
-        for k, v in raw:
-            dict.__setitem__(new, k, _wrap(v, f"{where}[{k!r}]"))
-        return new
-    if isinstance(value, tuple):
-        raw = value.raw() if isinstance(value, _Tuple) else value
-        items = tuple(_wrap(v, f"{where}[{i}]") for i, v in enumerate(raw))
-        if type(value) not in (tuple, _Tuple):
-            _refuse_hidden(items, where)
-            return value
-        return _Tuple(items) if any(isinstance(v, Cell) for v in items) else items
-    if isinstance(value, np.ndarray):
-        copy = value.copy()
-        copy.flags.writeable = False
-        return copy
-    if isinstance(value, set | frozenset | deque):
-        _refuse_hidden(value, where)
-    elif not isinstance(value, type | FunctionType | MethodType | ModuleType):
-        _refuse_hidden(getattr(value, "__dict__", {}).values(), where)
-    return value
-
-
-def _refuse_hidden(items: Iterable[Any], where: str) -> None:
-    for v in items:
-        if isinstance(v, Cell | Module):
-            raise StateError(f"{where} holds a {type(v).__name__} where nothing would find it; use a module, list, tuple or dict")
-
-
-class Module:
+class Module(Held):
     """Base of layers and networks: assign ``Param``, ``Buffer``, modules, or lists and dicts of them as attributes.
 
     >>> class Scale(Module):
@@ -206,17 +45,29 @@ class Module:
     ['by']
     """
 
+    unkeyed: ClassVar[frozenset[str]] = frozenset()
+    """Private attributes (``_name``) on which no program depends; the others are part of its key, like public ones."""
+
     _training: bool
+    _born: interp.Level
+    _serial: int
+    _seen: int
 
     def __new__(cls, *args: Any, **keywords: Any) -> Any:
         self = super().__new__(cls)
         object.__setattr__(self, "_training", True)
-        object.__setattr__(self, "_born", interp.current())
+        object.__setattr__(self, "_born", interp.current().level)
         object.__setattr__(self, "_cache", {})
+        object.__setattr__(self, "_serial", next(serials))
+        object.__setattr__(self, "_seen", 0)
         return self
 
     def forward(self, *args: Any, **keywords: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no forward(...)")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What ``copy.deepcopy`` and ``pickle`` take: a copy is another module, born where it is made."""
+        return {"_training": self.training, **dict(self._fields())}
 
     # -- attributes
     def __getattribute__(self, name: str) -> Any:
@@ -226,37 +77,34 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         fields = object.__getattribute__(self, "__dict__")
         old = fields.get(name)
-        if _writes(old, value):
+        if writes(old, value):
             if not old.name:
                 old.name = name
             old.write(value)
             return
         if name != "_training":
             self._refuse_static_change(name)
-        value = _wrap(value, f"{type(self).__name__}.{name}")
+        value = wrap(value, f"{type(self).__name__}.{name}")
         if isinstance(value, Cell) and not value.name:
             value.name = name
-        structural = _is_structure(value) or _is_structure(old) or name in fields
         fields[name] = value
-        if structural:
-            touched()
+        changed(fields["_seen"])
 
     def __delattr__(self, name: str) -> None:
         self._refuse_static_change(name)
         object.__delattr__(self, name)
-        touched()
+        changed(self._seen)
 
     def _refuse_static_change(self, name: str) -> None:
-        frame, born = interp.current(), object.__getattribute__(self, "_born")
-        if not frame.allows_static_change(lambda f: f is born):
-            raise StateError(
-                f"{type(self).__name__}.{name} is static and cannot change inside {frame.kind}; "
-                "hold it in nn.Buffer, or change it outside"
-            )
+        refuse_change(f"{type(self).__name__}.{name}", object.__getattribute__(self, "_born"))
 
     # -- trees
     def _entries(self) -> Iterator[tuple[str, Any]]:
         return ((k, v) for k, v in object.__getattribute__(self, "__dict__").items() if k[0] != "_")
+
+    def _fields(self) -> Iterator[tuple[str, Any]]:
+        """All attributes, private ones too."""
+        return ((k, v) for k, v in object.__getattribute__(self, "__dict__").items() if k not in _OWN)
 
     def named(self, kind: type[Any] = object) -> Iterator[tuple[str, Any]]:
         """Every (path, cell or module) below, first paths and aliases alike, in the order of assignment."""
@@ -298,8 +146,9 @@ class Module:
         return object.__getattribute__(self, "_training")
 
     def train(self, mode: bool = True) -> Any:
-        """Training mode for this module and all below; returns it."""
-        if interp.current() is not interp.BASE:
+        """Training mode for this module and all below; returns it. Inside a transformation only what was made there."""
+        frame = interp.current()
+        if any(not frame.holds(m._born) for m in self.modules().values()):
             raise StateError("the mode cannot change inside a transformation; write `with sh.mode(net, training=...)`")
         _set_mode(self, mode)
         return self
@@ -321,6 +170,23 @@ class Module:
         with self._standing():
             return self.forward(*args, **keywords)
 
+    def places(self, *args: Any, **keywords: Any) -> Places:
+        """Where the ops of ``self(*args)`` stand, in the present mode: one ``Place`` an op, with its result's shape.
+
+        Nothing is computed and nothing changes. These are the places of traces, plans, profiles and the generated C.
+
+        >>> class Twice(Module):
+        ...     def forward(self, x): return x + x
+        >>> net = Module()
+        >>> net.first = Twice()
+        >>> net.forward = lambda x: -net.first(x)
+        >>> print(net.places(np.ones(3, np.float32)))
+        place        op        result
+        first/add#0  add       f32[3]
+        /negative#0  negative  f32[3]
+        """
+        return places(self, *args, **keywords)
+
     @contextmanager
     def _standing(self) -> Iterator[None]:
         """Ops inside stand at this module's path within the outermost module called."""
@@ -341,10 +207,13 @@ class Module:
     def _path_map(self, base: str) -> dict[int, str]:
         cache = object.__getattribute__(self, "_cache")
         key = ("paths", base)
-        if cache.get("epoch") != epoch() or key not in cache:
+        now, found = cache.get(key, (None, {}))
+        if now != path_epoch[0]:
             join = lambda p: f"{base}{'' if base[-1] == ':' else '.'}{p}" if base and p else base or p
-            cache.update({"epoch": epoch(), key: {id(m): join(p) for p, m in self.modules().items()}})
-        return cache[key]
+            see(self, PATHS)
+            found = {id(m): join(p) for p, m in self.modules().items()}
+            cache[key] = path_epoch[0], found
+        return found
 
     def __repr__(self) -> str:
         return _describe(self)
@@ -378,8 +247,25 @@ def roots(f: Callable[..., Any], args: Sequence[Any], keywords: Mapping[str, Any
         _roots.reset(token)
 
 
-def _is_structure(value: Any) -> bool:
-    return isinstance(value, Cell | Module | list | tuple | dict)
+def see(module: Module, who: int) -> None:
+    """From now on changes of this module, of all below and of their lists and dicts are reported to ``who``."""
+    todo: list[Any] = [module]
+    met: set[int] = set()
+    while todo:
+        value = todo.pop()
+        if id(value) in met:
+            continue
+        met.add(id(value))
+        if isinstance(value, Module):
+            object.__setattr__(value, "_seen", value._seen | who)
+            todo += [v for k, v in value._fields() if k[0] != "_" or not isinstance(v, Module)]
+        elif isinstance(value, CellList | CellDict):
+            value.seen |= who
+            todo += value.raw() if isinstance(value, CellList) else [v for _, v in value.raw()]
+        elif isinstance(value, tuple):
+            todo += value.raw() if isinstance(value, CellTuple) else value
+        elif isinstance(value, Cell) and who & PROGRAM:
+            value.seen = True
 
 
 def _named(path: str, value: Any, kind: type[Any], above: set[int]) -> Iterator[tuple[str, Any]]:
@@ -395,9 +281,9 @@ def _named(path: str, value: Any, kind: type[Any], above: set[int]) -> Iterator[
             yield path, value
         entries: Any = value._entries()
     elif isinstance(value, list | tuple):
-        entries = enumerate(value.raw() if isinstance(value, _List | _Tuple) else value)
+        entries = enumerate(value.raw() if isinstance(value, CellList | CellTuple) else value)
     elif isinstance(value, dict):
-        entries = value.raw() if isinstance(value, _Dict) else value.items()
+        entries = value.raw() if isinstance(value, CellDict) else value.items()
     else:
         return
     for name, entry in entries:
@@ -406,15 +292,16 @@ def _named(path: str, value: Any, kind: type[Any], above: set[int]) -> Iterator[
 
 
 def _set_mode(module: Module, mode: bool) -> None:
-    changed = False
     for m in module.modules().values():
-        if object.__getattribute__(m, "_training") != mode:
-            object.__setattr__(m, "_training", mode)
-            changed = True
+        if m.training != mode:
+            _set_own_mode(m, mode)
             for hook in _MODE_HOOKS:
                 hook(m, mode)
-    if changed:
-        touched()
+
+
+def _set_own_mode(module: Module, mode: bool) -> None:
+    object.__setattr__(module, "_training", mode)
+    changed(module._seen & PROGRAM)
 
 
 _MODE_HOOKS: list[Callable[[Module, bool], None]] = []
@@ -438,8 +325,7 @@ def mode(module: Module, *, training: bool) -> Iterator[Module]:
     finally:
         for m, was in before:
             if m.training != was:
-                object.__setattr__(m, "_training", was)
-        touched()
+                _set_own_mode(m, was)
 
 
 def _describe(module: Module, indent: str = "") -> str:
@@ -463,36 +349,41 @@ def copy(module: Module) -> Any:
 
     Inside ``grad`` the values of a copy carry their gradient (state.md 6).
     """
-    memo: dict[int, Any] = {}
+    return rebuild(module, lambda value: value.like(value.read()) if isinstance(value, Cell) else None)
 
-    def duplicate(value: Any) -> Any:
-        if id(value) in memo:
-            return memo[id(value)]
-        if isinstance(value, Cell):
-            tensor = value.read()
-            new: Any = Param(tensor, requires_grad=value._requires_grad) if isinstance(value, Param) else Buffer(tensor, join=value.join)
-            new.name = value.name
-        elif isinstance(value, Module):
-            new = type(value).__new__(type(value))
-            memo[id(value)] = new
+
+_OWN = ("_training", "_born", "_cache", "_serial", "_seen")
+
+
+def rebuild(value: Any, replace: Callable[[Any], Any]) -> Any:
+    """The same structure of modules, lists, tuples and dicts anew, with ``replace(part)`` wherever that is not None; what
+    is reached twice is made once.
+
+    >>> rebuild((1, (2, 3)), lambda part: "two" if part == 2 else None)
+    (1, ('two', 3))
+    """
+    made: dict[int, Any] = {}
+
+    def visit(value: Any) -> Any:
+        if id(value) in made:
+            return made[id(value)]
+        new = replace(value)
+        if new is None and isinstance(value, Module):
+            made[id(value)] = new = type(value).__new__(type(value))
             object.__setattr__(new, "_training", value.training)
-            for name, entry in object.__getattribute__(value, "__dict__").items():
-                if name not in ("_training", "_born", "_cache"):
-                    object.__getattribute__(new, "__dict__")[name] = duplicate(entry)
-            return new
-        elif isinstance(value, _List):
-            new = _List(duplicate(v) for v in value.raw())
-        elif isinstance(value, _Dict):
-            new = _Dict()
+            fields = object.__getattribute__(new, "__dict__")
+            fields.update({k: visit(v) for k, v in value._fields()})
+        elif new is None and isinstance(value, CellList):
+            new = CellList(map(visit, value.raw()))
+        elif new is None and isinstance(value, CellDict):
+            new = CellDict()
             for k, v in value.raw():
-                dict.__setitem__(new, k, duplicate(v))
-        elif type(value) is _Tuple:
-            new = _Tuple(duplicate(v) for v in value.raw())
-        elif type(value) is tuple:
-            new = tuple(duplicate(v) for v in value)
-        else:
+                dict.__setitem__(new, k, visit(v))
+        elif new is None and type(value) in (tuple, CellTuple):
+            new = type(value)(map(visit, value.raw() if isinstance(value, CellTuple) else value))
+        elif new is None:
             return value
-        memo[id(value)] = new
+        made[id(value)] = new
         return new
 
-    return duplicate(module)
+    return visit(value)

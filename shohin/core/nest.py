@@ -31,7 +31,7 @@ from shohin.core.errors import IRError
 from shohin.core.loop import Expr
 
 ORDERS = ("sequence", "lanes16", "chunks8")
-COMBINERS = ("add", "mul", "max", "min", "or", "and", "fma")
+COMBINERS = ("add", "mul", "max", "min", "or", "and", "fma", "moments")
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,10 @@ class Acc:
 
     ``fma``: terms are (a, b), the step is ``fma(a, b, acc)``. Otherwise one term a name; with several names the
     first decides: when its term wins strictly, all names take their terms (``max``/``min`` only).
+
+    ``moments``: names are (mean, m2) of one term, m2 the sum of its squared distances from the mean; ``chunks8`` only. A
+    block's mean is its sum over its length, its m2 a second walk of fmas; blocks, then chunks, join as in Chan et al. 1979:
+    with n and m terms, share = m / (n + m), d = mean' - mean: mean + d share, (m2 + m2') + (d d) (n share).
     """
 
     names: tuple[str, ...]
@@ -113,15 +117,22 @@ class Nest:
 @dataclass(frozen=True)
 class Port:
     """Where fusion enters a kernel (ir.md): a loop-IR expression over ``params`` (loop.Var, loop.Name) that may load
-    any buffer. Which params exist, and how often the port is evaluated, is said by the kernel's record."""
+    any buffer. Which params exist, and how often the port is evaluated, is said by the kernel's record. ``index``, of an
+    epilogue: the result's coordinates, where its value is stored; what is read only there may be written over."""
 
     name: str
     expr: Expr
+    index: tuple[Expr, ...] = ()
 
 
 @dataclass(frozen=True)
 class KernelCall:
-    """A kernel (``kernels/``) at work: ``operands`` and ``results`` are buffer names in the op's order."""
+    """A kernel (``kernels/``) at work: ``operands`` and ``results`` are buffer names in the op's order.
+
+    Nests that it does on the way, row by row (a row: all dims but the last): ``staged`` ones make an operand that lies
+    nowhere in memory, in scratch, just before it is read; ``folds`` are reductions over its result's rows in ``chunks8``,
+    done while those rows are in cache. The meaning is that of the nests before and after the kernel, and so are the bits.
+    """
 
     kernel: str
     operands: tuple[str, ...]
@@ -129,10 +140,13 @@ class KernelCall:
     attrs: Mapping[str, Any]
     ports: tuple[Port, ...]
     place: str
+    staged: tuple[Nest, ...] = ()
+    folds: tuple[Nest, ...] = ()
 
     def __str__(self) -> str:
         ports = "".join(f"\n    {p.name}: {p.expr}" for p in self.ports)
-        return f"kernel {self.kernel} {self.place}\n    {', '.join(self.results)} = ({', '.join(self.operands)}) {dict(self.attrs)}{ports}"
+        nests = "".join(f"\n    {word} {n}".replace("\n", "\n    ") for word, group in (("load", self.staged), ("statistic", self.folds)) for n in group)
+        return f"kernel {self.kernel} {self.place}\n    {', '.join(self.results)} = ({', '.join(self.operands)}) {dict(self.attrs)}{ports}{nests}"
 
 
 @dataclass(frozen=True)
@@ -196,6 +210,8 @@ def verify_nest(nest: Nest, buffers: Mapping[str, Buffer]) -> Nest:
     for acc in nest.accs:
         if acc.combiner not in COMBINERS:
             raise IRError(f"{where}: combiner {acc.combiner!r} is none of {', '.join(COMBINERS)}")
+        if acc.combiner == "moments" and (len(acc.names) != 2 or nest.order != "chunks8"):
+            raise IRError(f"{where}: moments fold one term into (mean, m2), in the order chunks8")
         for e in (*acc.init, *acc.terms):
             check(e, set())
     for out in nest.outs:
@@ -243,7 +259,7 @@ def _combine(combiner: str, a: Any, b: Any) -> Any:
 
 def _fold(acc: Acc, nest: Nest, env: Mapping[str, Any]) -> dict[str, Any]:
     def step(state: list[Any], point: tuple[int, ...]) -> list[Any]:
-        local = {**env, **{v.name: np.int32(i) for v, i in zip(nest.red, point, strict=True)}}
+        local = {**env, **_at(nest.red, point)}
         terms = [loop.evaluate(t, local) for t in acc.terms]
         if acc.combiner == "fma":
             x, y = (np.float64(t) for t in terms)
@@ -257,6 +273,9 @@ def _fold(acc: Acc, nest: Nest, env: Mapping[str, Any]) -> dict[str, Any]:
         return [loop.evaluate(e, env) for e in acc.init]
 
     ranges = [range(v.extent) for v in nest.red]
+    if acc.combiner == "moments":
+        points = list(itertools.product(*ranges))
+        return dict(zip(acc.names, _moments([loop.evaluate(acc.terms[0], {**env, **_at(nest.red, p)}) for p in points], acc.dtypes[0]), strict=True))
     if nest.order == "sequence" or len(acc.names) > 1:
         state = init()
         for point in itertools.product(*ranges):
@@ -285,3 +304,38 @@ def _fold(acc: Acc, nest: Nest, env: Mapping[str, Any]) -> dict[str, Any]:
                 total = [np.asarray(_combine("add" if acc.combiner == "fma" else acc.combiner, total[0], part[0])).astype(acc.dtypes[0])]
             state = [np.asarray(_combine("add" if acc.combiner == "fma" else acc.combiner, state[0], total[0])).astype(acc.dtypes[0])]
     return dict(zip(acc.names, state, strict=True))
+
+
+def _at(loops: tuple[Loop, ...], point: tuple[int, ...]) -> dict[str, Any]:
+    return {v.name: np.int32(i) for v, i in zip(loops, point, strict=True)}
+
+
+def _moments(terms: list[Any], dtype: DType) -> tuple[Any, Any]:
+    """Mean and m2 of all terms, joined as ``Acc`` says."""
+    kind = np.dtype(dtype)
+    terms = [kind.type(t) for t in terms]
+
+    def block(part: list[Any]) -> tuple[int, Any, Any]:
+        total = kind.type(0)
+        for t in part:
+            total = total + t
+        mean, m2 = total / kind.type(len(part)), kind.type(0)
+        for t in part:
+            d = np.float64(t - mean)
+            m2 = np.asarray(d * d + np.float64(m2)).astype(kind)[()]
+        return len(part), mean, m2
+
+    def join(a: tuple[int, Any, Any], b: tuple[int, Any, Any]) -> tuple[int, Any, Any]:
+        (n, mean, m2), (m, other, more) = a, b
+        share, d = kind.type(m) / kind.type(n + m), other - mean
+        return n + m, mean + d * share, (m2 + more) + (d * d) * (kind.type(n) * share)
+
+    zero, size = (0, kind.type(0), kind.type(0)), -(-len(terms) // 8)
+    state = zero
+    with np.errstate(all="ignore"):
+        for c in range(8):
+            chunk, part = terms[c * size : (c + 1) * size], zero
+            for b in range(0, len(chunk), 32):
+                part = join(part, block(chunk[b : b + 32]))
+            state = join(state, part) if terms else state
+    return state[1], state[2]

@@ -90,11 +90,17 @@ class Pad:
 
 @dataclass(frozen=True)
 class Quant:
-    """The op's quantization (docs/quantization.md): ``kind`` is one of ``QUANTS``.
+    """The op's quantization (docs/quantization.md): ``kind`` is one of ``QUANTS``, the rest are facts that ``compress`` asks for.
 
     ``rule`` names the definition in ``compress`` (Q2 contraction, Q7 add ...); ``reason`` is printed for refuse;
     ``grid`` is the result's (scale, zero point) where the definition fixes it; ``bounds`` what a clamp does: (a, b), where
     ``"constant"`` is the other operand.
+
+    ``integer`` (Q2): from the op's attributes the name and attributes of the record that sums (q - zero) * w in int32, w with
+    its output channels first, or None where there is none. ``signs`` (Q7 add): that of each operand. ``divisor``: the operand
+    that divides the others, so that a sum before it is a mean. ``layout``, of an op that only moves: ``order`` keeps the elements
+    in row-major order, ``repeat`` repeats them. ``interval``: the range of the result, ``(operands' ranges, attrs) -> (low,
+    high)`` on exact integers, of an op that is part of integer programs where its structure does not say it.
     """
 
     kind: str
@@ -102,10 +108,15 @@ class Quant:
     reason: str = ""
     grid: tuple[float, int] | None = None
     bounds: tuple[float | str, float | str] | None = None
+    integer: Callable[[Mapping[str, Any]], tuple[str, Mapping[str, Any]] | None] | None = None
+    signs: tuple[int, ...] = ()
+    divisor: int | None = None
+    layout: str = ""
+    interval: Callable[[Sequence[tuple[int, int]], Mapping[str, Any]], tuple[int, int]] | None = None
 
     @staticmethod
-    def refuse(reason: str) -> Quant:
-        return Quant("refuse", reason=reason)
+    def refuse(reason: str, **facts: Any) -> Quant:
+        return Quant("refuse", reason=reason, **facts)
 
 
 TABLE, SHARE = Quant("table"), Quant("share")
@@ -125,9 +136,10 @@ class Tol:
 
 EXACT, STRAIGHT_THROUGH = Tol(0), Tol(0, slope=False)
 
-NESTS = ("derived", "control", "arg", "running", "rank", "scatter", "last")
+NESTS = ("derived", "control", "arg", "moments", "running", "rank", "scatter", "last")
 """``derived``: loops from the relation; ``control``: the op holds graphs; the others are forms of loops in ``compiler.derive``."""
 QUANTS = ("table", "share", "rule", "clamp", "inline", "constant", "refuse")
+LAYOUTS = ("", "order", "repeat")
 
 
 @dataclass(frozen=True)
@@ -193,6 +205,9 @@ class Op:
         if self.order is not None:
             self._one_of("order", self.order, ORDERS, " or None")
         self._one_of("quant.kind", self.quant.kind, QUANTS)
+        self._one_of("quant.layout", self.quant.layout, LAYOUTS)
+        if len(self.quant.signs) not in (0, len(self.operands)):
+            raise RecordError(f"op {self.name!r}: {len(self.operands)} operands but {len(self.quant.signs)} quant.signs; write 1 or -1 for each")
         if self.fin is not None and (self.nest != "derived" or self.combiner is None):
             raise RecordError(f"op {self.name!r}: fin is read only for nest 'derived' with a combiner; write None")
         if self.body is not None and self.nest in ("control", "rank", "scatter", "last"):
@@ -221,7 +236,20 @@ class Op:
         return self.relation(shapes, attrs).solve(shapes, attrs, self.name, result=given)
 
     def infer(self, operands: Sequence[Aval], attrs: Mapping[str, Any]) -> tuple[Aval, ...]:
-        """Shapes and dtypes of the results, or a clear error."""
+        """Shapes and dtypes of the results, or a clear error. Remembered: a training step asks the same again and again."""
+        known: dict[Any, tuple[Aval, ...]] = self.__dict__.setdefault("_inferred", {})
+        key = (tuple(operands), tuple(attrs.items()))
+        try:
+            found = known.get(key)
+        except TypeError:  # an attribute that holds a graph or an array
+            return self._inferred_anew(operands, attrs)
+        if found is None:
+            if len(known) > 1024:
+                known.clear()
+            found = known[key] = self._inferred_anew(operands, attrs)
+        return found
+
+    def _inferred_anew(self, operands: Sequence[Aval], attrs: Mapping[str, Any]) -> tuple[Aval, ...]:
         self.check(operands, attrs)
         shapes = tuple(o.shape for o in operands)
         found = self.shape(operands, **attrs) if self.shape is not None else self.solve(shapes, attrs).results

@@ -16,7 +16,7 @@ import numpy as np
 from shohin.core import interp
 from shohin.core.cells import Cell
 from shohin.core.graph import Graph, Node, Var
-from shohin.core.interp import Frame
+from shohin.core.interp import Frame, Level
 from shohin.core.op import Aval, Op
 from shohin.core.tensor import Constant, Tensor
 
@@ -58,8 +58,8 @@ class Trace(Frame):
             self.tensors[id(tensor)] = (tensor, Var(tensor.shape, tensor.dtype))
         return self.tensors[id(tensor)][1]
 
-    def called(self, module: Any, born: Frame) -> None:
-        if born is not self:
+    def called(self, module: Any, born: Level) -> None:
+        if not self.holds(born):
             if self.capture_module is not None:
                 self.capture_module(module)
             super().called(module, born)

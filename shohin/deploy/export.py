@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from shohin.compiler.captures import refusals
 from shohin.compress.lowering import lower
 from shohin.compress.palettize import pack_weights
 from shohin.compress.quantized import Quantized
@@ -70,10 +71,10 @@ def float_graph(net: Module, shape: tuple[int, ...]) -> Graph:
         leaves, _ = trees.flatten(net(x))
         return [as_tensor(t) for t in leaves]
 
-    staged = stage(run, [Aval(shape, np.dtype(np.float32))], ["x"])
+    staged = stage(run, [Aval(shape, np.dtype(np.float32))], ["x"], **refusals("export", [net]))
     if staged.writes:
         raise DeployError(f"export: {staged.writes[0]} is written in evaluation mode; state becomes inputs and outputs of the network")
-    return with_constants(staged.graph, [*staged.tensors, *(interp.BASE.read(c) for c in staged.cells)])
+    return with_constants(staged.graph, [interp.BASE.read(c) for c in staged.cells])
 
 
 def with_constants(graph: Graph, values: list[Tensor]) -> Graph:

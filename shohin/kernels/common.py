@@ -193,6 +193,51 @@ def is_float32(site: Site) -> bool:
     )
 
 
+# -------------------------------------------------------------------------------------------------- packing
+
+
+def transpose_function(width: int) -> str:
+    """C of ``shohin_pack<width>``: rows of ``src`` (``stride`` apart, ``left`` of them) become columns of ``dst``, zeros beside
+    them: ``dst[k * cols + j] = j < left ? src[j * stride + k] : 0`` for ``k < count`` and ``j < cols``, whole vectors. Squares
+    of ``width`` are turned in registers: in step s, row i takes from row i + s the lanes whose number lacks the bit s."""
+    lanes, name = Lanes(width), f"shohin_pack{width}"
+    rows = [f"const {lanes.type} a{i} = {lanes.load(f'src + (j + {i}) * stride + k')};" for i in range(width)]
+    now, step = [f"a{i}" for i in range(width)], 1
+    while step < width:
+        low = ", ".join(str(x if not x & step else width + x - step) for x in range(width))
+        high = ", ".join(str(x + step if not x & step else width + x) for x in range(width))
+        new = list(now)
+        for i in range(width):
+            if not i & step:
+                a, b = now[i], now[i + step]
+                new[i], new[i + step] = f"s{step}_{i}", f"s{step}_{i + step}"
+                rows.append(f"const {lanes.type} {new[i]} = __builtin_shufflevector({a}, {b}, {low});")
+                rows.append(f"const {lanes.type} {new[i + step]} = __builtin_shufflevector({a}, {b}, {high});")
+        now, step = new, 2 * step
+    rows += [lanes.store(f"dst + (k + {i}) * cols + j", now[i]) for i in range(width)]
+    return lanes.declare + fill(
+        """\
+#ifndef $guard
+#define $guard
+SHOHIN_WIDE static void $name(const float *src, long stride, float *dst, long cols, long left, long count) {
+  for (long j = 0; j < cols; j += $width) {
+    long k = 0;
+    if (j + $width <= left) for (; k + $width <= count; k += $width) {
+      $square
+    }
+    for (; k < count; k++)
+      for (long i = j; i < j + $width; i++) dst[k * cols + i] = i < left ? src[i * stride + k] : 0.0f;
+  }
+}
+#endif
+""",
+        guard=name.upper(),
+        name=name,
+        width=width,
+        square="\n      ".join(rows),
+    )
+
+
 # -------------------------------------------------------------------------------------------------- the tile
 
 

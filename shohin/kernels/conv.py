@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 
 from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, register
 from shohin.kernels.common import (
+    BLOCK,
+    CHUNKS,
     HEAD,
     PREAMBLE,
     Panel,
@@ -26,6 +29,7 @@ from shohin.kernels.common import (
     store_row,
     tile_shape,
     tiles,
+    transpose_function,
 )
 from shohin.kernels.taps import Segment, segment_table, segments
 
@@ -37,7 +41,8 @@ class Direct:
     """A contraction over taps. ``source`` and ``result`` are (h, w, channels of all groups), ``k`` and ``o`` the
     channels of a group that are summed and made, ``kernel`` (kh, kw), ``rows`` and ``columns`` the segments of the
     result's axes. ``transposed``: the input gradient.
-    ``depth``: depthwise; one group of ``o`` channels, each summed by itself (``k`` is 1)."""
+    ``depth``: depthwise; one group of ``o`` channels, each summed by itself (``k`` is 1). ``reach``: stride, pad and span of the
+    taps along h. ``staged``: lines of the source are made in scratch; ``folded``: sums are taken of the result's rows."""
 
     n: int
     source: tuple[int, int, int]
@@ -51,6 +56,9 @@ class Direct:
     transposed: bool
     depth: bool
     shape: TileShape
+    reach: tuple[int, int, int]
+    staged: bool
+    folded: bool
 
     @property
     def panels(self) -> list[Panel]:
@@ -68,22 +76,48 @@ class Direct:
         return steps and (self.depth or (self.groups == 1 and all(s.tap_source == 1 for s in self.columns)))
 
     @property
-    def pieces(self) -> tuple[int, int]:
-        """Images in a piece, and strips of rows that an image is cut into."""
-        size = 4 * self.source[0] * self.source[1] * self.source[2]
+    def units(self) -> tuple[int, int]:
+        """Images that are done together, and strips of rows that an image is cut into."""
+        size = 4 * prod(self.source)
+        if self.folded:
+            size = max(size, 4 * prod(self.result))
         strips = ceil_div(size, _L2)
         if self.n < 8:
             strips = max(strips, min(max(1, self.result[0] // 4), ceil_div(16, self.n)))
-        return max(1, min(8, self.n // 16)) if strips == 1 else 1, min(strips, self.result[0])
+        images = max(1, min(8, self.n // 16)) if strips == 1 else 1
+        if self.staged:
+            images = max(1, min(images, _L2 // size))
+        while self.folded and self.n // CHUNKS % images:
+            images -= 1
+        return images, min(strips, self.result[0])
 
     @property
     def count(self) -> int:
-        images, strips = self.pieces
+        """Units; they are the pieces, unless a piece is all units of a chunk, in order."""
+        images, strips = self.units
         return ceil_div(self.n, images) * strips
+
+    def lines(self, h0: int, h1: int) -> tuple[int, int]:
+        """Lines of the source that rows ``h0`` to ``h1`` of the result read: also what ``_LINES`` says in C."""
+        stride, pad, span = self.reach
+        if self.transposed:
+            lo, hi = max(h0 + pad - span, 0) // stride, (h1 - 1 + pad) // stride + 1
+        else:
+            lo, hi = h0 * stride - pad, (h1 - 1) * stride - pad + span + 1
+        lo = min(max(lo, 0), self.source[0])
+        return lo, min(max(hi, lo), self.source[0])
+
+    @property
+    def stage(self) -> int:
+        """Floats of the staged lines of a unit."""
+        images, strips = self.units
+        height = ceil_div(self.result[0], strips)
+        cuts = [self.lines(h, min(h + height, self.result[0])) for h in range(0, self.result[0], height)]
+        return images * max(hi - lo for lo, hi in cuts) * self.source[1] * self.source[2]
 
     def lengths(self) -> set[int]:
         """Every length of a run of positions that the loops below meet."""
-        images, strips = self.pieces
+        images, strips = self.units
         height = ceil_div(self.result[0], strips)
         found = set()
         for n in {min(images, self.n), self.n % images or images}:
@@ -132,6 +166,9 @@ def describe(transposed: bool, depth: bool) -> Callable[[Site], Direct]:
             transposed=transposed,
             depth=depth,
             shape=depth_shape(site.machine, result[2]) if depth else tile_shape(site.machine),
+            reach=(a["stride"][0], a["padding"][0][0], (w[1] - 1) * a["dilation"][0]),
+            staged=site.staged(0),
+            folded=site.folded,
         )
 
     return direct
@@ -139,10 +176,17 @@ def describe(transposed: bool, depth: bool) -> Callable[[Site], Direct]:
 
 def pack(q: Direct, site: Site, printer: Printer, name: str) -> str:
     """Panels of the weights, piece ``chunk`` one panel of one group: [kh][kw][k][channels], zeros past the last."""
-    one, term = ("1", "T * O") if q.transposed and not q.depth else ("T * K", "1")  # strides in (o, kh, kw, i)
-    return PREAMBLE + fill(
-        HEAD
-        + """\
+    turned, width = q.depth or not q.transposed, q.shape.width
+    loops = f"shohin_pack{width}(src, T * K, dst, width, left, T * K);" if turned else (
+        "for (long t = 0; t < T; t++) for (long k = 0; k < K; k++) for (long j = 0; j < width; j++)\n"
+        "    dst[(t * K + k) * width + j] = j < left ? src[j + t * O + k * (T * O)] : 0.0f;"
+    )  # fmt: skip
+    return (
+        PREAMBLE
+        + (transpose_function(width) if turned else "")
+        + fill(
+            HEAD
+            + """\
   enum { K = $k, O = $o, T = $t, W = $w, COUNT = $count };
   $table
   const long group = chunk / COUNT;
@@ -150,30 +194,51 @@ def pack(q: Direct, site: Site, printer: Printer, name: str) -> str:
   const long width = p->vectors * W, left = O - p->load;
   const float *src = $weights + group * T * K * O + p->load * $one;
   float *dst = (float *)shared + group * $packed + p->base * T * K;
-  for (long t = 0; t < T; t++)
-    $loops dst[(t * K + k) * width + j] = j < left ? src[j * $one + t * $tap + k * $term] : 0.0f;
+  $loops
 }
 """,
-        name=name,
-        k=q.k,
-        o=q.o,
-        t=q.kernel[0] * q.kernel[1],
-        w=q.shape.width,
-        count=len(q.panels),
-        table=panel_table(q.panels),
-        packed=q.packed,
-        one=one,
-        tap="O" if one == "1" else "K",
-        term=term,
-        weights=printer.pointer(site.operands[1].name),
-        loops="for (long k = 0; k < K; k++) for (long j = 0; j < width; j++)"
-        if one == "1"
-        else "for (long j = 0; j < width; j++) for (long k = 0; k < K; k++)",
+            name=name,
+            k=q.k,
+            o=q.o,
+            t=q.kernel[0] * q.kernel[1],
+            w=width,
+            count=len(q.panels),
+            table=panel_table(q.panels),
+            packed=q.packed,
+            one="T * K" if turned else "1",
+            weights=printer.pointer(site.operands[1].name),
+            loops=loops,
+        )
     )
 
 
+_LINES = """
+    const long top_ = $lo, end_ = $hi;  // lines that are read
+    const long top = top_ < 0 ? 0 : top_ < SH ? top_ : SH, end = end_ < top ? top : end_ < SH ? end_ : SH, lines = end - top;
+    const long image = 0;
+    for (long i = n0; i < n1; i++)
+      ${name}_load(b, (float *)(scratch + $start) + (i - n0) * lines * SW * SC, (i * SH + top) * SW, (i * SH + end) * SW);"""
+_STATISTIC = """
+    const long upto = first_row + (((n1 - 1) * RH + h1) * RW - first_row) / $block * $block;
+    if (unit == u1 - 1) ${name}_statistic(b, shared, chunk, done, n1 * RH * RW);
+    else ${name}_statistic(b, shared, chunk, done, upto);
+    done = upto;"""
+
+
+def _runs_end(q: Direct) -> int:
+    """Bytes of scratch before the staged lines."""
+    return ceil_div(q.shape.rows * q.shape.panel * 4 + 24 * q.kernel[0] * q.kernel[1], 64) * 64
+
+
 def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
-    shape, (images, strips) = q.shape, q.pieces
+    shape, (images, strips) = q.shape, q.units
+    stride, pad, span = q.reach
+    load = "\n    const long top = 0, lines = SH, image = n0;"
+    if q.staged:
+        lo, hi = ("(h0 + $p - $d) / $s", "(h1 - 1 + $p) / $s + 1") if q.transposed else ("h0 * $s - $p", "(h1 - 1) * $s - $p + $d + 1")
+        lo, hi = (fill(text, s=stride, p=pad, d=span) for text in (lo, hi))
+        load = fill(_LINES, name=name, start=_runs_end(q), lo=lo, hi=hi)
+    each = q.count // CHUNKS
     direct = site.port("epilogue") is None and q.o % shape.width == 0
     run = tiles(shape, q.lengths(), q.panels, "d" if q.depth else "")
     names = {"n": "in", "h": "ih", "w": "iw", **({"o": "0"} if q.depth else {"g": "group"})}
@@ -207,6 +272,8 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
         PREAMBLE
         + declare_widths(q.o, shape.width)
         + run.declare
+        + printer.load(site.call.operands[0], f"{name}_load")
+        + printer.statistic(f"{name}_statistic")
         + fill(
             HEAD
             + """\
@@ -218,50 +285,53 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
   const float *x = $x, *weights = (const float *)shared;
   float *y = $y, *tile = (float *)scratch;
   struct shohin_run *runs = (struct shohin_run *)(scratch + $tile_bytes);
-  const long n0 = chunk / $strips * $images, n1 = n0 + $images < N ? n0 + $images : N;
-  const long h0 = chunk % $strips * $height, h1 = h0 + $height < RH ? h0 + $height : RH;
   struct shohin_tile T = {.runs = runs};
   (void)tile;
-  for (long group = 0; group < $groups; group++)
-  for (const struct shohin_panel *panel = panels; panel < panels + $panels; panel++) {
-    const long first = panel->first, stop = panel->stop, vectors = panel->vectors;
-    T.b = weights + group * $packed + panel->base * TAPS * K;
-    T.ldb = vectors * W;
-    (void)stop;
-    for (unsigned u = 0; u < sizeof hseg / sizeof *hseg; u++) {
-      const struct shohin_segment *hs = hseg + u;
-      const long j0 = h0 > hs->start ? (h0 - hs->start + hs->step - 1) / hs->step : 0;
-      long j1 = h1 > hs->start ? (h1 - hs->start + hs->step - 1) / hs->step : 0;
-      if (j1 > hs->length) j1 = hs->length;
-      if (j1 <= j0) continue;
-      for (unsigned v = 0; v < sizeof wseg / sizeof *wseg; v++) {
-        const struct shohin_segment *ws = wseg + v;
-        long count = 0;
-        for (long i = 0; i < hs->taps; i++) for (long j = 0; j < $run_taps; j++)
-          runs[count++] = (struct shohin_run){
-            (i * hs->tap_source * SW + j * ws->tap_source) * SC,
-            ((hs->tap + i * hs->tap_step) * KW + ws->tap + j * ws->tap_step) * K, $run_length};
-        T.count = count;
-        const long len[3] = {n1 - n0, j1 - j0, ws->length};
-        const long xs[3] = {(long)SH * SW * SC, hs->source_step * SW * SC, ws->source_step * SC};
-        const long ys[3] = {(long)RH * RW * RC, (long)hs->step * RW * RC, ws->step * RC};
-        const long d = $direction, e = d == 0 ? 1 : 0, f = d == 2 ? 1 : 2;
-        const float *xb = x + ((n0 * SH + hs->source + j0 * hs->source_step) * SW + ws->source) * SC + group * K$load;
-        float *yb = y + ((n0 * RH + hs->start + j0 * hs->step) * RW + ws->start) * RC + group * O;
-        long at[3];
-        T.rs = xs[d];
-        T.ks = $ks;
-        T.ldc = $ldc;
-        (void)yb; (void)ys;
-        for (at[e] = 0; at[e] < len[e]; at[e]++) for (at[f] = 0; at[f] < len[f]; at[f]++)
-        for (long t = 0, rows, q = (len[d] + $tile_rows - 1) / $tile_rows; t < len[d]; t += rows, q--) {
-          rows = (len[d] - t + q - 1) / q;
-          T.a = xb + at[e] * xs[e] + at[f] * xs[f] + t * xs[d];
-          T.c = $c;
-          $call$epilogue
+  $units
+  for (long unit = u0; unit < u1; unit++) {
+    const long n0 = unit / $strips * $images, n1 = n0 + $images < N ? n0 + $images : N;
+    const long h0 = unit % $strips * $height, h1 = h0 + $height < RH ? h0 + $height : RH;$load
+    for (long group = 0; group < $groups; group++)
+    for (const struct shohin_panel *panel = panels; panel < panels + $panels; panel++) {
+      const long first = panel->first, stop = panel->stop, vectors = panel->vectors;
+      T.b = weights + group * $packed + panel->base * TAPS * K;
+      T.ldb = vectors * W;
+      (void)stop;
+      for (unsigned u = 0; u < sizeof hseg / sizeof *hseg; u++) {
+        const struct shohin_segment *hs = hseg + u;
+        const long j0 = h0 > hs->start ? (h0 - hs->start + hs->step - 1) / hs->step : 0;
+        long j1 = h1 > hs->start ? (h1 - hs->start + hs->step - 1) / hs->step : 0;
+        if (j1 > hs->length) j1 = hs->length;
+        if (j1 <= j0) continue;
+        for (unsigned v = 0; v < sizeof wseg / sizeof *wseg; v++) {
+          const struct shohin_segment *ws = wseg + v;
+          long count = 0;
+          for (long i = 0; i < hs->taps; i++) for (long j = 0; j < $run_taps; j++)
+            runs[count++] = (struct shohin_run){
+              (i * hs->tap_source * SW + j * ws->tap_source) * SC,
+              ((hs->tap + i * hs->tap_step) * KW + ws->tap + j * ws->tap_step) * K, $run_length};
+          T.count = count;
+          const long len[3] = {n1 - n0, j1 - j0, ws->length};
+          const long xs[3] = {lines * SW * SC, hs->source_step * SW * SC, ws->source_step * SC};
+          const long ys[3] = {(long)RH * RW * RC, (long)hs->step * RW * RC, ws->step * RC};
+          const long d = $direction, e = d == 0 ? 1 : 0, f = d == 2 ? 1 : 2;
+          const float *xb = x + ((image * lines + hs->source + j0 * hs->source_step - top) * SW + ws->source) * SC + group * K$shift;
+          float *yb = y + ((n0 * RH + hs->start + j0 * hs->step) * RW + ws->start) * RC + group * O;
+          long at[3];
+          T.rs = xs[d];
+          T.ks = $ks;
+          T.ldc = $ldc;
+          (void)yb; (void)ys;
+          for (at[e] = 0; at[e] < len[e]; at[e]++) for (at[f] = 0; at[f] < len[f]; at[f]++)
+          for (long t = 0, rows, q = (len[d] + $tile_rows - 1) / $tile_rows; t < len[d]; t += rows, q--) {
+            rows = (len[d] - t + q - 1) / q;
+            T.a = xb + at[e] * xs[e] + at[f] * xs[f] + t * xs[d];
+            T.c = $c;
+            $call$epilogue
+          }
         }
       }
-    }
+    }$statistic
   }
 }
 """,
@@ -281,7 +351,7 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
             width=shape.width,
             rows=segment_table("hseg", q.rows),
             columns=segment_table("wseg", q.columns),
-            x=printer.pointer(site.operands[0].name),
+            x=f"(const float *)(scratch + {_runs_end(q)})" if q.staged else printer.pointer(site.operands[0].name),
             y=printer.pointer(site.results[0].name),
             tile_bytes=shape.rows * shape.panel * 4,
             strips=strips,
@@ -292,7 +362,10 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
             table=panel_table(q.panels),
             panels=len(q.panels),
             ks="ws->tap_source * SC" if q.depth else "1",
-            load=" + panel->load" if q.depth else "",
+            shift=" + panel->load" if q.depth else "",
+            load=load,
+            units=f"const long u0 = chunk * {each}, u1 = u0 + {each}, first_row = chunk * {q.n // CHUNKS} * RH * RW;\n  long done = first_row;" if q.folded else "const long u0 = chunk, u1 = chunk + 1;",
+            statistic=fill(_STATISTIC, name=name, block=BLOCK) if q.folded else "",
             run_taps="(ws->taps > 0)" if q.joined else "ws->taps",
             run_length="ws->taps * K" if q.joined else "K",
             direction=_DIRECTION,
@@ -317,7 +390,7 @@ def kernel(name: str, op: str, doc: str, *, transposed: bool, depth: bool, predi
 
     def workspace(site: Site) -> int:
         q = direct(site)
-        return q.shape.rows * q.shape.panel * 4 + 24 * q.kernel[0] * q.kernel[1] + 64
+        return _runs_end(q) + 64 + (4 * q.stage if q.staged else 0)
 
     return register(
         Kernel(
@@ -325,7 +398,11 @@ def kernel(name: str, op: str, doc: str, *, transposed: bool, depth: bool, predi
             op=op,
             doc=doc,
             predicate=predicate,
-            ports=(PortSpec(name="epilogue", value="acc", times="once per element"),),
+            ports=(
+                PortSpec(name="epilogue", value="acc", times="once per element", in_place=True),
+                PortSpec(name="load", value="x", times="once per element, and once more per strip at its edges"),
+                PortSpec(name="statistic", value="y", times="once per element", when=lambda site: site.results[0].shape[0] % CHUNKS == 0),
+            ),
             phases=(
                 Phase(
                     emit=lambda site, printer, name: pack(direct(site), site, printer, name),
@@ -333,7 +410,7 @@ def kernel(name: str, op: str, doc: str, *, transposed: bool, depth: bool, predi
                 ),
                 Phase(
                     emit=lambda site, printer, name: contract(direct(site), site, printer, name),
-                    chunks=lambda site: direct(site).count,
+                    chunks=lambda site: CHUNKS if site.folded else direct(site).count,
                 ),
             ),
             workspace=workspace,

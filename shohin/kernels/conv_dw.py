@@ -9,9 +9,10 @@ skipped tap while ``dy`` is finite (the sums start from +0, so the sign of a zer
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from shohin.compiler.kernel import Kernel, Phase, Printer, Site, register
+from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, register
 from shohin.kernels.common import (
     BLOCK,
     CHUNKS,
@@ -32,7 +33,8 @@ _FEW = 8  # input channels of a group below which a tap alone makes too small a 
 
 @dataclass(frozen=True)
 class Gradient:
-    """``x`` and ``dy`` are (h, w, channels of all groups), ``i`` and ``o`` a group's channels."""
+    """``x`` and ``dy`` are (h, w, channels of all groups), ``i`` and ``o`` a group's channels. ``staged``: x is made in scratch
+    by a window of rows that moves on with the blocks, ``dy`` by blocks."""
 
     n: int
     x: tuple[int, int, int]
@@ -45,6 +47,7 @@ class Gradient:
     dilation: tuple[int, int]
     pad: tuple[int, int]
     shape: TileShape
+    staged: tuple[bool, bool]
 
     @property
     def taps(self) -> int:
@@ -73,6 +76,27 @@ class Gradient:
             rows.append((lo, max(lo, min(self.dy[axis], (self.x[axis] - 1 - at) // s + 1)), at))
         return rows
 
+    def needs(self, row: int, stop: int) -> tuple[int, int]:
+        """Rows of x, by whole lines, that the rows of a block of ``dy`` meet: also what ``_WINDOW`` says in C."""
+        (p, q, _), h, s, pad = self.dy, self.x[0], self.stride[0], self.pad[0]
+        top, bottom, span = row // q, (stop - 1) // q, (self.kernel[0] - 1) * self.dilation[0]
+        lo, hi = max(top % p * s - pad, 0), min(bottom % p * s - pad + span + 1, h)
+        return (top // p * h + min(lo, h)) * self.x[1], (bottom // p * h + max(hi, 0)) * self.x[1]
+
+    @property
+    def window(self) -> int:
+        """Rows of x in scratch."""
+        rows = self.n * self.dy[0] * self.dy[1]
+        size = ceil_div(rows, CHUNKS)
+        starts = {r for c in range(0, rows, size) for r in range(c, min(c + size, rows), BLOCK)}
+        most = max(hi - lo for lo, hi in (self.needs(r, min(r + BLOCK, rows)) for r in starts))
+        return min(self.n * self.x[0] * self.x[1], max(most, _WINDOW_BYTES // (4 * self.x[2])))
+
+    @property
+    def scratch(self) -> int:
+        """Floats of what is staged."""
+        return (BLOCK * self.dy[2] if self.staged[1] else 0) + (self.window * self.x[2] if self.staged[0] else 0)
+
     def flops(self) -> float:
         taps = [sum(stop - first for first, stop, _ in self.inside(axis)) for axis in (0, 1)]
         return 2.0 * self.n * taps[0] * taps[1] * self.i * self.o * self.groups
@@ -92,18 +116,63 @@ def gradient(site: Site) -> Gradient:
         dilation=(a["dilation"][0], a["dilation"][1]),
         pad=(a["padding"][0][0], a["padding"][1][0]),
         shape=tile_shape(site.machine),
+        staged=(site.staged(0), site.staged(1)),
     )
 
 
+def load_functions(q: Gradient, site: Site, printer: Printer, name: str) -> str:
+    return "".join(printer.load(n, f"{name}_load{k}") for k, n in enumerate(site.call.operands))
+
+
+def source(q: Gradient, site: Site, printer: Printer, at: str) -> dict[str, str]:
+    """C of the operands' addresses; ``at`` is the scratch where staged rows lie: first ``dy``'s, then x's."""
+    x, dy = (printer.pointer(b.name) if not s else "" for b, s in zip(site.operands, q.staged, strict=True))
+    rows = f"(float *)({at})"
+    return {"x": x or f"({rows} + {BLOCK * q.dy[2] if q.staged[1] else 0})", "dy": dy or f"({rows})"}
+
+
+def load_rows(q: Gradient, name: str) -> str:
+    """C that makes the rows of one block: ``x`` holds rows from ``base`` on, ``dyr`` is ``dy`` from ``row`` on."""
+    window = fill(
+        _WINDOW,
+        name=name,
+        p=q.dy[0],
+        q=q.dy[1],
+        h=q.x[0],
+        w=q.x[1],
+        s=q.stride[0],
+        pad=q.pad[0],
+        span=(q.kernel[0] - 1) * q.dilation[0],
+        size=q.window,
+        all=q.n * q.x[0] * q.x[1],
+    )
+    return (window if q.staged[0] else "") + (
+        f"\n    {name}_load1(b, (float *)dy, row, end);\n    const float *dyr = dy;" if q.staged[1] else "\n    const float *dyr = dy + row * DC;"
+    )
+
+
+_WINDOW_BYTES = 128 << 10
+_WINDOW = """
+    {
+      const long top = row / $q, bottom = (end - 1) / $q;
+      long lo = top % $p * $s - $pad, hi = bottom % $p * $s - $pad + $span + 1;
+      lo = (top / $p * $h + (lo < 0 ? 0 : lo < $h ? lo : $h)) * $w;
+      hi = (bottom / $p * $h + (hi < 0 ? 0 : hi < $h ? hi : $h)) * $w;
+      if (hi > loaded) {
+        base = lo;
+        loaded = lo + $size < $all ? lo + $size : $all;
+        ${name}_load0(b, (float *)x, base, loaded);
+      }
+    }"""
 _RUNS = """\
-static long $name(struct shohin_run *runs, long row, long stop, const int *h_in, const int *w_in) {
+static long $name(struct shohin_run *runs, long row, long stop, const int *h_in, const int *w_in, long base) {
   enum { P = $p, Q = $q };  // runs of one tap in rows row..stop-1: offset in x, row in the block, length
   long count = 0, line = row / Q, q = row % Q, n = line / P, p = line % P, at = 0;
   while (row < stop) {
     const long left = stop - row < Q - q ? stop - row : Q - q, end = q + left;
     const long lo = q > w_in[0] ? q : w_in[0], hi = end < w_in[1] ? end : w_in[1];
     if (p >= h_in[0] && p < h_in[1] && lo < hi) {
-      const long a = ((n * $h + p * $sh + h_in[2]) * $w + lo * $sw + w_in[2]) * $c, b = at + lo - q;
+      const long a = ((n * $h + p * $sh + h_in[2]) * $w + lo * $sw + w_in[2] - base) * $c, b = at + lo - q;
       struct shohin_run *last = runs + count - 1;
       if (count && last->b + last->n == b && last->a + last->n * ($sw * $c) == a) last->n += hi - lo;
       else runs[count++] = (struct shohin_run){a, b, hi - lo};
@@ -128,7 +197,7 @@ def tap_table(q: Gradient, axis: int) -> str:
 
 _BY_TAP = """\
     for (long kh = 0; kh < KH; kh++) for (long kw = 0; kw < KW; kw++) {
-      T.count = $runs_of(runs, row, end, h_in[kh], w_in[kw]);
+      T.count = $runs_of(runs, row, end, h_in[kh], w_in[kw], base);
       if (!T.count) continue;
       $panels
         for (long i = 0, rows, q = (I + R - 1) / R; i < I; i += rows, q--) {
@@ -144,16 +213,16 @@ _GATHERED = """\
     unsigned special = 0;
     for (long r = row; r < end; r++) for (long o = 0; o < O; o++) {
       unsigned bits;
-      __builtin_memcpy(&bits, dy + r * DC + o, 4);
+      __builtin_memcpy(&bits, dyr + (r - row) * DC + o, 4);
       special |= (bits & 0x7f800000u) == 0x7f800000u;
     }
     if (special) {
       for (long kh = 0; kh < KH; kh++) for (long kw = 0; kw < KW; kw++) {
-        const long count = $runs_of(runs, row, end, h_in[kh], w_in[kw]);
+        const long count = $runs_of(runs, row, end, h_in[kh], w_in[kw], base);
         for (long i = 0; i < I; i++) for (long o = 0; o < O; o++) {
           float sum = 0.0f;
           for (long j = 0; j < count; j++) for (long t = 0; t < runs[j].n; t++)
-            sum = __builtin_fmaf(x[runs[j].a + i + t * $step], dy[(row + runs[j].b + t) * DC + o], sum);
+            sum = __builtin_fmaf(x[runs[j].a + i + t * $step], dyr[(runs[j].b + t) * DC + o], sum);
           partial[((kh * KW + kw) * I + i) * PO + o] += sum;
         }
       }
@@ -161,7 +230,7 @@ _GATHERED = """\
     }
     for (long kh = 0; kh < KH; kh++) for (long kw = 0; kw < KW; kw++) {
       float *out = patch + (kh * KW + kw) * I * 32;
-      const long count = $runs_of(runs, row, end, h_in[kh], w_in[kw]);
+      const long count = $runs_of(runs, row, end, h_in[kh], w_in[kw], base);
       for (long t = 0; t < I * 32; t++) out[t] = 0.0f;
       for (long j = 0; j < count; j++) for (long i = 0; i < I; i++) {
         const float *from = x + runs[j].a + i;
@@ -189,7 +258,7 @@ def _accumulate(q: Gradient, site: Site, printer: Printer, name: str) -> str:
         const long vectors = (O - first < P ? O - first + W - 1 : P) / W;
         T.b = $b;
         T.ldb = $ldb;""",
-        b="stage + first" if q.stages else "dy + row * DC + first",
+        b="stage + first" if q.stages else "dyr + first",
         ldb="PO" if q.stages else "DC",
     )
     stage = (
@@ -197,7 +266,7 @@ def _accumulate(q: Gradient, site: Site, printer: Printer, name: str) -> str:
         if not q.stages
         else """
     for (long r = row; r < end; r++)
-      for (long o = 0; o < PO; o++) stage[(r - row) * PO + o] = o < O ? dy[r * DC + o] : 0.0f;"""
+      for (long o = 0; o < PO; o++) stage[(r - row) * PO + o] = o < O ? dyr[(r - row) * DC + o] : 0.0f;"""
     )
     runs_of = f"{name}_runs"
     body = fill(
@@ -208,6 +277,7 @@ def _accumulate(q: Gradient, site: Site, printer: Printer, name: str) -> str:
         + Lanes(shape.width).declare
         + run.declare
         + runs_function(q, runs_of)
+        + load_functions(q, site, printer, name)
         + fill(
             HEAD
             + """\
@@ -223,8 +293,10 @@ def _accumulate(q: Gradient, site: Site, printer: Printer, name: str) -> str:
   struct shohin_tile T = {.runs = runs, .rs = $rs, .ks = $ks, .ldc = PO};
   (void)stage; (void)patch;
   for (long j = 0; j < $partial; j++) partial[j] = 0.0f;
+  long base = 0, loaded = 0;  // rows of x that are staged
+  (void)loaded;
   for (long row = from; row < to; row += $block) {
-    const long end = row + $block < to ? row + $block : to;$stage
+    const long end = row + $block < to ? row + $block : to;$load$stage
 $body
   }
 }
@@ -245,8 +317,8 @@ $body
             columns=tap_table(q, 1),
             groups=q.groups,
             pieces=CHUNKS,
-            x=printer.pointer(site.operands[0].name),
-            dy=printer.pointer(site.operands[1].name),
+            **source(q, site, printer, f"scratch + {_staged_at(q)}"),
+            load=load_rows(q, name),
             partial=q.partial,
             block=BLOCK,
             stage=stage,
@@ -262,9 +334,14 @@ def _stage(q: Gradient) -> int:
     return BLOCK * q.shape.padded(q.o) if q.stages else 0
 
 
+def _staged_at(q: Gradient) -> int:
+    """Bytes of scratch before the staged rows."""
+    return ceil_div(32 * 24 + 4 * (_stage(q) + (BLOCK * q.taps * q.i if q.gathers else 0)), 64) * 64
+
+
 def _workspace(site: Site) -> int:
     q = gradient(site)
-    return 32 * 24 + 4 * (_stage(q) + (BLOCK * q.taps * q.i if q.gathers else 0))
+    return _staged_at(q) + 4 * q.scratch
 
 
 def _combine(site: Site, printer: Printer, name: str) -> str:
@@ -278,13 +355,21 @@ def _claims(site: Site) -> bool:
     return is_float32(site) and (groups == 1 or min(b.shape[3] for b in site.operands) // groups >= 4)
 
 
+def load_ports(when: Callable[[Site], bool] | None) -> tuple[PortSpec, ...]:
+    """Both operands; of several groups each would make all rows anew."""
+    return (
+        PortSpec(name="load", value="x", times="once per element, and once more where windows overlap", when=when),
+        PortSpec(name="load", value="dy", operand=1, times="once per element", when=when),
+    )
+
+
 DW: Kernel = register(
     Kernel(
         name="conv2d_dw_f32",
         op="conv2d_dw",
         doc="positions in blocks of 32, register tiles over input and output channels",
         predicate=_claims,
-        ports=(),
+        ports=load_ports(lambda site: site.attrs["groups"] == 1),
         phases=(
             Phase(
                 emit=lambda site, printer, name: _accumulate(gradient(site), site, printer, name),

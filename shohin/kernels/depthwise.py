@@ -26,7 +26,16 @@ from shohin.kernels.common import (
     tiles,
 )
 from shohin.kernels.conv import kernel
-from shohin.kernels.conv_dw import Gradient, gradient, runs_function, tap_table
+from shohin.kernels.conv_dw import (
+    Gradient,
+    gradient,
+    load_functions,
+    load_ports,
+    load_rows,
+    runs_function,
+    source,
+    tap_table,
+)
 
 _ROWS = 3
 
@@ -55,10 +64,11 @@ def _accumulate(site: Site, printer: Printer, name: str) -> str:
         + Lanes(shape.width).declare
         + run.declare
         + runs_function(q, f"{name}_runs")
+        + load_functions(q, site, printer, name)
         + fill(
             HEAD
             + """\
-  enum { P = $p, Q = $q, C = $c, PC = $pc, KH = $kh, KW = $kw, ROWS = $n };
+  enum { P = $p, Q = $q, C = $c, DC = C, PC = $pc, KH = $kh, KW = $kw, ROWS = $n };
   $h_in
   $w_in
   $table
@@ -68,20 +78,22 @@ def _accumulate(site: Site, printer: Printer, name: str) -> str:
   struct shohin_run *runs = (struct shohin_run *)scratch;
   struct shohin_tile T = {.runs = runs, .rs = $rs, .ks = $ks, .ldb = C, .ldc = KW * PC};
   for (long j = 0; j < KH * KW * PC; j++) partial[j] = 0.0f;
+  long base = 0, loaded = 0;  // rows of x that are staged
+  (void)loaded;
   for (long row = from; row < to; row += $block) {
-    const long end = row + $block < to ? row + $block : to, top = row / Q, bottom = (end - 1) / Q;
+    const long end = row + $block < to ? row + $block : to, top = row / Q, bottom = (end - 1) / Q;$load
     const int one = top / P == bottom / P;  // the block's lines are p0..p1 of one image, or touch two
     const long p0 = one ? top % P : 0, p1 = one ? bottom % P : P - 1;
     for (long kh = 0, rows; kh < KH; kh += rows) {
       for (rows = 0; rows < $rows && kh + rows < KH && h_in[kh + rows][0] <= p0 && p1 < h_in[kh + rows][1];) rows++;
       if (!rows) rows = 1;
       for (long kw = 0; kw < KW; kw++) {
-        T.count = $runs_of(runs, row, end, h_in[kh], w_in[kw]);
+        T.count = $runs_of(runs, row, end, h_in[kh], w_in[kw], base);
         if (!T.count) continue;
         for (const struct shohin_panel *p = panels; p < panels + $panels; p++) {
           const long vectors = p->vectors;
           T.a = x + p->load;
-          T.b = dy + row * C + p->load;
+          T.b = dyr + p->load;
           T.c = partial + (kh * KW + kw) * PC + p->base;
           $call
         }
@@ -104,8 +116,8 @@ def _accumulate(site: Site, printer: Printer, name: str) -> str:
             panels=len(panels),
             pieces=CHUNKS,
             block=BLOCK,
-            x=printer.pointer(site.operands[0].name),
-            dy=printer.pointer(site.operands[1].name),
+            **source(q, site, printer, f"scratch + {24 * BLOCK}"),
+            load=load_rows(q, name),
             rows=shape.rows,
             runs_of=f"{name}_runs",
             rs=q.dilation[0] * q.x[1] * q.x[2],
@@ -153,9 +165,9 @@ DW: Kernel = register(
         op="conv2d_dw",
         doc="blocks of 32 positions, up to three kernel rows in a tile",
         predicate=_claims_dw,
-        ports=(),
+        ports=load_ports(None),
         phases=(Phase(emit=_accumulate, chunks=lambda site: CHUNKS), Phase(emit=_combine, chunks=lambda site: 1)),
-        workspace=lambda site: 24 * BLOCK,
+        workspace=lambda site: 24 * BLOCK + 4 * gradient(site).scratch,
         shared=_shared,
         order="chunks8",
         flops=lambda site: gradient(site).flops(),

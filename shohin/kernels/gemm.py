@@ -13,6 +13,8 @@ from math import prod
 
 from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, register
 from shohin.kernels.common import (
+    BLOCK,
+    CHUNKS,
     HEAD,
     PREAMBLE,
     TileShape,
@@ -23,6 +25,7 @@ from shohin.kernels.common import (
     store_row,
     tile_shape,
     tiles,
+    transpose_function,
 )
 
 _L1, _L2 = 32 << 10, 128 << 10
@@ -42,6 +45,8 @@ class Product:
     axes: tuple[tuple[str, int], ...]
     lane: str
     shape: TileShape
+    staged: bool
+    folded: bool
 
     @property
     def count(self) -> int:
@@ -61,19 +66,32 @@ class Product:
 
     @property
     def rows(self) -> int:
-        return self.shape.split(self.m)[0]
+        return self.shape.split(ceil_div(self.m, CHUNKS) if self.folded else self.m)[0]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Rows of the tiles: whole ones, and the last of a piece."""
+        size = ceil_div(self.m, CHUNKS)
+        ends = {min(size, max(0, self.m - c * size)) % self.rows for c in range(CHUNKS)} if self.folded else {self.m % self.rows}
+        return tuple(sorted({self.rows, *ends} - {0}))
 
     @property
     def block(self) -> int:
-        """Rows of ``a`` that stay in L2 while all panels pass."""
-        return max(1, _L2 // (4 * self.k * self.rows)) * self.rows
+        """Rows of ``a`` that stay in L2 while all panels pass (and of the result, while its sums are taken)."""
+        most = _L2 // (4 * self.k * self.rows)
+        return max(1, min(most, 2 * _L2 // (4 * self.n * self.rows)) if self.folded else most) * self.rows
 
     @property
     def pieces(self) -> tuple[int, int]:
-        """Pieces of m (whole tiles) and of n (whole panels): at least 256 kFLOP each, at most 32 over all batches."""
+        """Pieces of m (whole tiles) and of n (whole panels): at least 256 kFLOP each, at most 32 over all batches. The rows
+        of a chunk of eight where sums are taken of them; all of n where rows are staged for it."""
+        if self.folded:
+            return CHUNKS, 1
         want = min(max(1, 32 // self.count), max(1, int(2.0 * self.m * self.n * self.k) >> 18))
         m = ceil_div(ceil_div(self.m, self.rows), ceil_div(ceil_div(self.m, self.rows), want))
         panels = len(self.shape.panels(self.n))
+        if self.staged:
+            return m, 1
         return m, ceil_div(panels, ceil_div(panels, max(1, want // m)))
 
 
@@ -101,6 +119,8 @@ def _matmul(site: Site) -> Product:
         axes,
         "n",
         tile_shape(site.machine),
+        site.staged(0),
+        site.folded,
     )
 
 
@@ -118,6 +138,8 @@ def _pointwise(transposed: bool) -> Callable[[Site], Product]:
             (("n", n), ("h", h), ("w", w)),
             "o",
             tile_shape(site.machine),
+            site.staged(0),
+            site.folded,
         )
 
     return describe
@@ -128,11 +150,13 @@ def _pointwise(transposed: bool) -> Callable[[Site], Product]:
 
 def _pack(product: Product, site: Site, printer: Printer, name: str) -> str:
     """Panels of ``b``: piece ``chunk`` is one panel of one product, [k][channels of the panel]."""
-    across = "for (long j = 0; j < width; j++) for (long k = 0; k < K; k++)"
-    along = "for (long k = 0; k < K; k++) for (long j = 0; j < width; j++)"
-    return PREAMBLE + fill(
-        HEAD
-        + """\
+    turned = product.b[1] != 1
+    return (
+        PREAMBLE
+        + (transpose_function(product.shape.width) if turned else "")
+        + fill(
+            HEAD
+            + """\
   const float *src = $b;
   float *dst = (float *)shared;
   enum { K = $k, N = $n, W = $w, P = $p };
@@ -140,20 +164,40 @@ def _pack(product: Product, site: Site, printer: Printer, name: str) -> str:
   const long width = left >= P ? P : (left + W - 1) / W * W;
   src += z * K * N + first * $bn;
   dst += z * $packed + first * K;
-  $loops dst[k * width + j] = j < left ? src[k * $bk + j * $bn] : 0.0f;
+  $loops
 }
 """,
-        name=name,
-        b=printer.pointer(site.operands[1].name),
-        k=product.k,
-        n=product.n,
-        w=product.shape.width,
-        p=product.shape.panel,
-        packed=product.packed,
-        bk=product.b[0],
-        bn=product.b[1],
-        loops=along if product.b[1] == 1 else across,
+            name=name,
+            b=printer.pointer(site.operands[1].name),
+            k=product.k,
+            n=product.n,
+            w=product.shape.width,
+            p=product.shape.panel,
+            packed=product.packed,
+            bn=product.b[1],
+            loops=f"shohin_pack{product.shape.width}(src, {product.b[1]}, dst, width, left, K);"
+            if turned
+            else "for (long k = 0; k < K; k++) for (long j = 0; j < width; j++) "
+            f"dst[k * width + j] = j < left ? src[k * {product.b[0]} + j] : 0.0f;",
+        )
     )
+
+
+_TILED = """\
+const long m0 = mine / $pn * ((mtiles + $pm - 1) / $pm) * R, m1 = m0 + (mtiles + $pm - 1) / $pm * R;"""
+_CHUNKED = f"""\
+const long size = (M + {CHUNKS - 1}) / {CHUNKS}, m0 = mine * size < M ? mine * size : M, m1 = m0 + size;
+  long done = m0;
+  (void)mtiles;"""
+_STATISTIC = f"""
+    const long upto = end < last ? m0 + (end - m0) / {BLOCK} * {BLOCK} : end;
+    ${{name}}_statistic(b, shared, mine, done, upto);
+    done = upto;"""
+
+
+def _tile(q: Product) -> int:
+    """Bytes of scratch before the staged rows."""
+    return ceil_div(q.rows * q.shape.panel * 4 + 64, 64) * 64
 
 
 def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
@@ -161,7 +205,7 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
     rows, (pm, pn) = q.rows, q.pieces
     direct = site.port("epilogue") is None and q.n % shape.width == 0
     run = tiles(shape, (), shape.panels(q.n), "u" if q.a[0] == 1 else "")
-    run = replace(run, sizes=tuple(sorted({rows, q.m % rows or rows})))
+    run = replace(run, sizes=q.sizes)
     names, offsets, left, packed = {}, {"a": ["0"], "b": ["0"]}, "z", q.packed
     for axis, extent, sa, sb in reversed(q.batch):
         index = f"({left} % {extent})"
@@ -201,6 +245,8 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
         PREAMBLE
         + declare_widths(q.n, shape.width)
         + run.declare
+        + printer.load(site.call.operands[0], f"{name}_load")
+        + printer.statistic(f"{name}_statistic")
         + fill(
             HEAD
             + """\
@@ -210,23 +256,25 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
   float *y = $y + z * M * N, *tile = (float *)scratch;
   (void)tile;
   const long mtiles = (M + R - 1) / R, ptiles = (N + P - 1) / P;
-  const long m0 = mine / $pn * ((mtiles + $pm - 1) / $pm) * R, m1 = m0 + (mtiles + $pm - 1) / $pm * R;
+  $rows_of
   const long p0 = mine % $pn * ((ptiles + $pn - 1) / $pn), p1 = p0 + (ptiles + $pn - 1) / $pn;
   struct shohin_run *one = (struct shohin_run *)(scratch + $tile_bytes);
   *one = (struct shohin_run){0, 0, K};
   struct shohin_tile T = {.runs = one, .count = 1, .rs = $sm, .ks = $sk, .ldc = $ldc};
-  const long last = m1 < M ? m1 : M, panels = p1 < ptiles ? p1 : ptiles;
-  for (long mb = m0; mb < last; mb += $block)
-  for (long p = p0; p < panels; p++) {
-    const long first = p * P, stop = first + P < N ? first + P : N, vectors = (stop - first + W - 1) / W;
-    T.b = bs + first * $panel;
-    T.ldb = $ldb;
-    for (long m = mb; m < last && m < mb + $block; m += R) {
-      const long rows = last - m < R ? last - m : R;
-      T.a = a + m * $sm;
-      T.c = $c;
-      $call$epilogue
-    }
+  const long last = m1 < M ? m1 : M, panels = p1 < ptiles ? p1 : ptiles;$empty
+  for (long mb = m0; mb < last; mb += $block) {
+    const long end = mb + $block < last ? mb + $block : last;$load
+    for (long p = p0; p < panels; p++) {
+      const long first = p * P, stop = first + P < N ? first + P : N, vectors = (stop - first + W - 1) / W;
+      T.b = bs + first * $panel;
+      T.ldb = $ldb;
+      for (long m = mb; m < end; m += R) {
+        const long rows = end - m < R ? end - m : R;
+        T.a = a + $row * $sm;
+        T.c = $c;
+        $call$epilogue
+      }
+    }$statistic
   }
 }
 """,
@@ -238,9 +286,13 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
             p=shape.panel,
             rows=rows,
             pieces=pm * pn,
-            pm=pm,
             pn=pn,
-            a=printer.pointer(site.operands[0].name),
+            a=f"(const float *)(scratch + {_tile(q)})" if q.staged else printer.pointer(site.operands[0].name),
+            row="(m - mb)" if q.staged else "m",
+            load=f"\n    {name}_load(b, (float *)(scratch + {_tile(q)}), mb, end);" if q.staged else "",
+            rows_of=_CHUNKED if q.folded else fill(_TILED, pm=pm, pn=pn),
+            empty=f"\n  if (m0 == last) {name}_statistic(b, shared, mine, m0, m0);" if q.folded else "",
+            statistic=fill(_STATISTIC, name=name) if q.folded else "",
             y=printer.pointer(site.results[0].name),
             b="(const float *)shared" if q.packs else printer.pointer(site.operands[1].name),
             oa=" + ".join(offsets["a"]),
@@ -276,6 +328,11 @@ def _phases(describe: Callable[[Site], Product]) -> tuple[Phase, ...]:
     )
 
 
+def _by_rows(q: Product) -> bool:
+    """Are the rows of the operand and of the result those of one product?"""
+    return not q.batch and q.a == (q.k, 1)
+
+
 def _kernel(
     name: str, op: str, doc: str, describe: Callable[[Site], Product], predicate: Callable[[Site], bool]
 ) -> Kernel:
@@ -289,9 +346,13 @@ def _kernel(
             op=op,
             doc=doc,
             predicate=lambda site: is_float32(site) and predicate(site),
-            ports=(PortSpec(name="epilogue", value="acc", times="once per element"),),
+            ports=(
+                PortSpec(name="epilogue", value="acc", times="once per element", in_place=True),
+                PortSpec(name="load", value="a", times="once per element", when=lambda site: _by_rows(describe(site))),
+                PortSpec(name="statistic", value="y", times="once per element", when=lambda site: _by_rows(describe(site))),
+            ),
             phases=_phases(describe),
-            workspace=lambda site: describe(site).rows * describe(site).shape.panel * 4 + 64,
+            workspace=lambda site: _tile(describe(site)) + (4 * describe(site).block * describe(site).k if site.staged(0) else 0),
             shared=shared,
             order="sequence",
             flops=lambda site: 2.0 * describe(site).count * describe(site).m * describe(site).n * describe(site).k,

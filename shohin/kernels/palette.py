@@ -7,14 +7,16 @@ channels their weights are unpacked into scratch; then it is the same code. Cons
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, register
 from shohin.core import dtypes
-from shohin.kernels import qconv
-from shohin.kernels.qcommon import FINISH, LONGEST, PACKED, Layer, call, pack_dot, shared, tail
+from shohin.kernels import qconv, qdepthwise
+from shohin.kernels.instructions import sets
+from shohin.kernels.qcommon import FINISH, LONGEST, PACKED, Layer, call, pack_dot, shared, tail, up
 from shohin.ops.palette import pack as pack_numbers
 
 Array = np.ndarray[Any, Any]
@@ -32,7 +34,7 @@ static void shohin_q8_unpack$b(const uint8_t *from, int8_t *to, long runs, long 
         for (long c = 0; c < 4; c++, to += 16) {
           const int8_t *const book = books + c * $k;
           for (long i = 0; i < 16; i += 8, from += $b) {
-            uint32_t t = $bytes;
+            $word t = $bytes;
             for (long j = 0; j < 8; j++, t >>= $b) to[i + j] = book[t & ($k - 1)];
           }
           for (long i = used - 16 * k; i < 16; i++) to[i] = 0;
@@ -60,18 +62,46 @@ _CHANGES = {
 }
 
 
+_DEPTHWISE = """\
+#ifndef SHOHIN_Q8_DEPTH_PALETTE$b
+#define SHOHIN_Q8_DEPTH_PALETTE$b
+/* A depthwise layer whose weights come from codebooks of $k and numbers of $b bits: all of them are unpacked first. */
+static void shohin_q8_depthwise_palette$b(const struct shohin_q8_layer *l, const int8_t *x, const int8_t *w, const int32_t *bias,
+                                         const float *m, void *y, char *scratch, long chunk, long chunks) {
+  const long all = l->kh * l->kw, ld = (l->c + 15) / 16 * 16;
+  const uint8_t *from = (const uint8_t *)w + ld * $k;
+  int8_t *to = (int8_t *)scratch;
+  for (long t = 0; t < all; t++) {
+    const int8_t *book = w;
+    for (long c = 0; c < ld; c += 8, from += $b) {
+      $word numbers = $bytes;
+      for (long j = 0; j < 8; j++, book += $k, numbers >>= $b) *to++ = book[numbers & ($k - 1)];
+    }
+  }
+  if (all & 1) memset(to, 0, (size_t)ld);
+  shohin_q8_depthwise(l, x, (const int8_t *)scratch, bias, m, y, scratch + (all + (all & 1)) * ld, chunk, chunks);
+}
+#endif
+"""
+
+
+def _filled(text: str, bits: int, **more: object) -> str:
+    """C text with what depends on the bits of a number, 8 of which are read at a time."""
+    word = "uint32_t" if bits <= 4 else "uint64_t"
+    each = " | ".join(f"({word})from[{i}] << {8 * i}" if i else "from[0]" for i in range(bits))
+    values = {"word": word, "bytes": each, "k": 2**bits, "b": bits, **more}
+    for name, value in values.items():
+        text = text.replace(f"${name}", str(value))
+    return text
+
+
 def _code(bits: int, channels: int) -> str:
     text = "#ifndef SHOHIN_Q8_CONVOLVE\n" + _CONVOLVE
     for old, new in _CHANGES.items():
         assert old in text, old
         text = text.replace(old, new)
-    each = " | ".join(f"(uint32_t)from[{i}] << {8 * i}" if i else "from[0]" for i in range(bits))
-    values = {"$bytes": each, "$k": str(2**bits), "$b": str(bits), "$pass": str(channels)}
     unpack = f"#ifndef SHOHIN_Q8_UNPACK{bits}\n#define SHOHIN_Q8_UNPACK{bits}\n{_UNPACK}#endif\n"
-    text = _GATHER + unpack + text
-    for name, value in values.items():
-        text = text.replace(name, value)
-    return text
+    return _filled(_GATHER + unpack + text, bits, **{"pass": channels})
 
 
 def _size(layer: Layer) -> int:
@@ -84,37 +114,51 @@ def _pass(layer: Layer) -> int:
     return next((n for n in (16, 8, 4) if n // 4 * _size(layer) <= ROOM), 0)
 
 
+def _found(w: Array) -> tuple[list[tuple[Array, Array]], int]:
+    """Each channel's values and their numbers, and the bits of a number."""
+    found = [np.unique(row, return_inverse=True) for row in w.reshape(len(w), -1)]
+    return found, max(1, int(max(len(v) for v, _ in found) - 1).bit_length())
+
+
 def pack(site: Site, data: Mapping[str, Array]) -> tuple[Array, ...]:
     """For each four channels their codebooks, then their numbers in the order of ``pack_dot``."""
     layer, w = qconv._layer(site), data[site.operands[1].name]
-    rows = w.reshape(len(w), -1)
-    found = [np.unique(row, return_inverse=True) for row in rows]
-    bits = max(1, int(max(len(v) for v, _ in found) - 1).bit_length())
-    books = np.zeros((-(-len(w) // 4) * 4, 2**bits), np.int8)
-    for book, (values, _) in zip(books, found):
-        book[: len(values)] = values
-    codes = np.stack([c for _, c in found]).astype(np.int8).reshape(len(w), 1 if layer.patch else layer.kh, -1)
-    numbers = pack_numbers(pack_dot(codes).reshape(-1, _size(layer)), bits)
-    blob = np.concatenate([books.view(np.uint8).reshape(len(numbers), -1), numbers], axis=1)
+    each, runs = layer.o // layer.groups, 1 if layer.patch else layer.kh
+    found, bits = _found(w)
+    blobs = []
+    for first in range(0, layer.o, each):
+        books = np.zeros((-(-each // 4) * 4, 2**bits), np.int8)
+        for book, (values, _) in zip(books, found[first : first + each]):
+            book[: len(values)] = values
+        codes = np.stack([c for _, c in found[first : first + each]]).astype(np.int8).reshape(each, runs, -1)
+        numbers = pack_numbers(pack_dot(codes).reshape(-1, _size(layer)), bits)
+        blobs.append(np.concatenate([books.view(np.uint8).reshape(len(numbers), -1), numbers], axis=1).reshape(-1))
     spare = 0 if _pass(layer) == 16 else 16  # whole vectors are read from the first channel of any pass
-    more = [np.concatenate([a, np.zeros(spare, a.dtype)]) for a in tail(site, data, 1)]
-    return blob.reshape(-1).view(np.int8), *more
+    more = [np.concatenate([a, np.zeros(spare, a.dtype)]) for a in tail(site, data, layer.groups)]
+    return np.concatenate(blobs).view(np.int8), *more
 
 
 def _emit(site: Site, printer: Printer, name: str) -> str:
     layer = qconv._layer(site)
-    fours = -(-layer.o // 4)
-    bits = next(b for b in (1, 2, 3, 4) if fours * (4 * 2**b + _size(layer) // 8 * b) == site.operands[2].size)
+    fours = layer.groups * -(-layer.o // layer.groups // 4)
+    bits = next(b for b in range(1, 9) if fours * (4 * 2**b + _size(layer) // 8 * b) == site.operands[2].size)
     channels = _pass(layer)
     return call(layer, f"shohin_q8_palette{bits}_{channels}", site, printer, name, _code(bits, channels))
 
 
-def _claims(site: Site) -> bool:
+def _depthwise(site: Site) -> bool:
+    return 1 < site.attrs.get("groups", 1) == site.results[0].shape[-1] == site.operands[0].shape[-1]
+
+
+def _fits(site: Site) -> bool:
+    """int8 operands, palettized weights, sums that fit."""
     q, w = site.operands[:2]
-    terms = w.size // max(w.shape[0], 1)
-    fits = 0 < terms <= LONGEST and q.size > 0 and site.results[0].size > 0
-    kind = q.dtype == w.dtype == dtypes.int8 and w.role == "packed" and site.attrs.get("groups", 1) == 1
-    return fits and kind and _pass(qconv._layer(site)) > 0
+    kind = q.dtype == w.dtype == dtypes.int8 and w.role == "packed"
+    return kind and 0 < w.size // max(w.shape[0], 1) <= LONGEST and q.size > 0 and site.results[0].size > 0
+
+
+def _claims(site: Site) -> bool:
+    return _fits(site) and not _depthwise(site) and _pass(qconv._layer(site)) > 0
 
 
 def _workspace(site: Site) -> int:
@@ -141,4 +185,35 @@ def _kernel(op: str) -> Kernel:
     )
 
 
+def _pack_depthwise(site: Site, data: Mapping[str, Array]) -> tuple[Array, ...]:
+    """The codebooks of whole vectors of channels, then the numbers as [taps][channels]."""
+    (found, bits), ld = _found(data[site.operands[1].name]), up(site.operands[1].shape[0], 16)
+    books = np.zeros((ld, 2**bits), np.int8)
+    codes = np.zeros((site.operands[1].size // len(found), ld), np.int8)
+    for c, (values, numbers) in enumerate(found):
+        books[c, : len(values)], codes[:, c] = values, numbers.reshape(-1)
+    blob = np.concatenate([books.view(np.uint8).reshape(-1), pack_numbers(codes, bits).reshape(-1)])
+    return blob.view(np.int8), *tail(site, data, 1)
+
+
+def _emit_depthwise(site: Site, printer: Printer, name: str) -> str:
+    layer = qdepthwise._layer(site)
+    ld = up(layer.c, 16)
+    bits = next(b for b in range(1, 9) if ld * 2**b + layer.kh * layer.kw * (ld // 8) * b == site.operands[2].size)
+    code = qdepthwise.code(sets(site.machine)) + _filled(_DEPTHWISE, bits)
+    return call(layer, f"shohin_q8_depthwise_palette{bits}", site, printer, name, code)
+
+
+DEPTHWISE = register(
+    replace(
+        qdepthwise.DEPTHWISE,
+        name="qconv2d_depthwise_palette",
+        doc="weights unpacked from numbers and codebooks, then as the dense one",
+        predicate=lambda site: site.operands[1].role == "packed" and _depthwise(site) and _fits(site),
+        phases=(Phase(emit=_emit_depthwise, chunks=qdepthwise.DEPTHWISE.phases[0].chunks), FINISH),
+        workspace=lambda site: qdepthwise._layer(site).scratch + up(site.operands[1].size // site.operands[1].shape[0], 2) * up(site.operands[1].shape[0], 16),
+        pack=_pack_depthwise,
+        packed=("codebooks and numbers, packed", *PACKED[1:]),
+    )
+)
 CONV2D, MATMUL = _kernel("qconv2d"), _kernel("qmatmul")

@@ -20,11 +20,10 @@ import numpy as np
 from shohin.compiler.kernel import Phase, Printer, Site
 from shohin.core import dtypes, loop
 from shohin.core.loop import Bin, Cast, Const, Expr, Name, Requant, Var
-from shohin.kernels.qdot import DOTS, MACROS
+from shohin.kernels.instructions import InstructionSet, branches, sets
+from shohin.kernels.qdot import BLOCK, TILE, detect, dots
 
 Array = np.ndarray[Any, Any]
-BLOCK, TILE = 64, 4
-"""Channels of a pass; positions of the largest tile."""
 _ACC_BYTES = (TILE * BLOCK + BLOCK) * 4
 """Sums of a tile, and a bias that one instruction set changes."""
 PACKED = ("weights, packed", "bias with the zero point's term", "multipliers")
@@ -41,7 +40,8 @@ def up(n: int, multiple: int) -> int:
 class Layer:
     """Sizes of a layer, the fields of the C struct. A run is ``blocks`` times 16 bytes; ``parts`` runs of ``part`` bytes,
     ``part_step`` apart in each of the kernel's rows, are gathered into a patch of ``patch`` bytes; patch 0: each
-    kernel row is a run as it lies. ``slots``: padded rows of ``width`` pixels kept in a ring, 0: rows are read where they lie."""
+    kernel row is a run as it lies. ``slots``: padded rows of ``width`` pixels kept in a ring, 0: rows are read where they lie.
+    ``staged``: bytes for a tile's positions in another form (``qdot``)."""
 
     n: int
     h: int
@@ -67,6 +67,7 @@ class Layer:
     part_step: int
     parts: int
     zero: int
+    staged: int = 0
     z: int = 0
     lo: int = 0
     hi: int = 0
@@ -77,9 +78,9 @@ class Layer:
 
     @property
     def scratch(self) -> int:
-        """Sums, pointers, a tile of patches, a blank row and the ring; reads go up to 15 bytes past a run."""
+        """Sums, staged positions, pointers, a tile of patches, a blank row and the ring; reads go up to 15 bytes past a run."""
         pointers = self.kh if self.blocks else up(self.kh * self.kw, 2)
-        return _ACC_BYTES + up(8 * pointers, 16) + TILE * self.patch + (self.slots + 1) * self.row + 48
+        return _ACC_BYTES + self.staged + up(8 * pointers, 16) + TILE * self.patch + (self.slots + 1) * self.row + 48
 
     def table(self) -> str:
         """The C initializer; fields that are 0 are left out."""
@@ -181,13 +182,7 @@ def tail(site: Site, data: Mapping[str, Array], groups: int) -> tuple[Array, ...
 
 STRUCT = "struct shohin_q8_layer { int32_t " + ", ".join(f.name for f in fields(Layer)) + "; };\n"
 
-COMMON = f"""\
-#ifndef SHOHIN_Q8
-#define SHOHIN_Q8
-{MACROS}
-{STRUCT}"""
-
-COMMON += """
+_ROWS = """\
 /* Rows of the input as a kernel's rows see them: in place, or with their padding in a ring; blank ones are all zero point. */
 struct shohin_q8_rows { const int8_t *x; int8_t *blank, *ring; long next; };
 
@@ -210,51 +205,8 @@ static void shohin_q8_rows(const struct shohin_q8_layer *l, struct shohin_q8_row
   }
 }
 
-/* y = int(rhe(clip(acc * m, lo - z, hi - z))) + z (the clip first, so every conversion rounds alike). acc and m may be
-   read to whole vectors of 16, y is not written past n. */
-static void shohin_q8_requant(const struct shohin_q8_layer *l, const int32_t *acc, const float *m, int8_t *y, long n) {
-  const float lo = (float)(l->lo - l->z), hi = (float)(l->hi - l->z);
-#if defined(SHOHIN_Q8_MVE) && (__ARM_FEATURE_MVE & 2)
-  const float32x4_t a = vdupq_n_f32(lo), c = vdupq_n_f32(hi);
-  const int32_t z = l->z;
-  for (; n > 0; n -= 4, acc += 4, m += 4, y += 4) {
-    const mve_pred16_t some = vctp32q((uint32_t)n);
-    float32x4_t v = vmulq_x_f32(vcvtq_x_f32_s32(vldrwq_z_s32(acc, some), some), vldrwq_z_f32(m, some), some);
-    v = vminnmq_x_f32(vmaxnmq_x_f32(v, a, some), c, some);
-    vstrbq_p_s32(y, vaddq_x_n_s32(vcvtnq_x_s32_f32(v, some), z, some), some);
-  }
-#elif defined(SHOHIN_Q8_VNNI)
-  const __m512 a = _mm512_set1_ps(lo), c = _mm512_set1_ps(hi);
-  const __m512i z = _mm512_set1_epi32(l->z);
-#define SHOHIN_Q8_CLOSE(i) _mm512_add_epi32(z, _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(_mm512_mul_ps( \\
-  _mm512_cvtepi32_ps(_mm512_loadu_si512(acc + (i))), _mm512_loadu_ps(m + (i))), a), c)))
-  long i = 0;
-  for (; i + 64 <= n; i += 64) {
-    const __m512i s = _mm512_packs_epi32(SHOHIN_Q8_CLOSE(i), SHOHIN_Q8_CLOSE(i + 16));
-    const __m512i t = _mm512_packs_epi32(SHOHIN_Q8_CLOSE(i + 32), SHOHIN_Q8_CLOSE(i + 48));
-    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    _mm512_storeu_si512(y + i, _mm512_permutexvar_epi32(order, _mm512_packs_epi16(s, t)));
-  }
-  for (; i < n; i += 16) {
-    const __mmask16 some = n - i < 16 ? (__mmask16)((1u << (n - i)) - 1) : (__mmask16)0xffff;
-    _mm512_mask_cvtepi32_storeu_epi8(y + i, some, SHOHIN_Q8_CLOSE(i));
-  }
-#undef SHOHIN_Q8_CLOSE
-#elif defined(SHOHIN_Q8_AVX2)
-  const __m256 a = _mm256_set1_ps(lo), c = _mm256_set1_ps(hi);
-  const __m256i z = _mm256_set1_epi32(l->z);
-  for (long i = 0; i < n; i += 16) {
-    __m256 v = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)(acc + i))), _mm256_loadu_ps(m + i));
-    __m256 w = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)(acc + i + 8))), _mm256_loadu_ps(m + i + 8));
-    v = _mm256_min_ps(_mm256_max_ps(v, a), c);
-    w = _mm256_min_ps(_mm256_max_ps(w, a), c);
-    const __m256i s = _mm256_packs_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(v), z), _mm256_add_epi32(_mm256_cvtps_epi32(w), z));
-    const __m256i t = _mm256_permute4x64_epi64(s, 0xd8);
-    const __m128i r = _mm_packs_epi16(_mm256_castsi256_si128(t), _mm256_extracti128_si256(t, 1));
-    if (n - i >= 16) _mm_storeu_si128((__m128i *)(y + i), r);
-    else memcpy(y + i, &r, (size_t)(n - i));
-  }
-#else
+"""
+_PLAIN_REQUANT = """\
   const int32_t z = l->z - 0x4b400000; /* v + 1.5 * 2^23 holds the rounded integer in its low bits */
   for (long i = 0; i < n; i++) {
     union { float f; int32_t i; } bits;
@@ -264,25 +216,39 @@ static void shohin_q8_requant(const struct shohin_q8_layer *l, const int32_t *ac
     bits.f = v + 12582912.0f;
     y[i] = (int8_t)(bits.i + z);
   }
-#endif
-}
-
+"""
+_STORE = """\
 /* Sums of one position and up to a block of channels to the result: int8 through m, or as they are. */
 static void shohin_q8_store(const struct shohin_q8_layer *l, const int32_t *acc, const float *m, void *y, long at, long n) {
   if (m) shohin_q8_requant(l, acc, m, (int8_t *)y + at, n);
   else memcpy((int32_t *)y + at, acc, (size_t)n * sizeof(int32_t));
 }
 """
-COMMON += f"""
-{DOTS}#endif
+
+
+def _requant(among: tuple[InstructionSet, ...]) -> str:
+    body = lambda s: s.requant if not s.requant_guard else f"#if {s.requant_guard}\n{s.requant}#else\n{_PLAIN_REQUANT}#endif\n"
+    return f"""
+/* y = int(rhe(clip(acc * m, lo - z, hi - z))) + z (the clip first, so every conversion rounds alike). acc and m may be
+   read to whole vectors of 16, y is not written past n. */
+static void shohin_q8_requant(const struct shohin_q8_layer *l, const int32_t *acc, const float *m, int8_t *y, long n) {{
+  const float lo = (float)(l->lo - l->z), hi = (float)(l->hi - l->z);
+{branches(among, lambda s: body(s) if s.requant else "", _PLAIN_REQUANT)}}}
+
 """
+
+
+def common(among: tuple[InstructionSet, ...]) -> str:
+    """C that all int8 kernels of a file share, for these sets."""
+    return f"#ifndef SHOHIN_Q8\n#define SHOHIN_Q8\n{detect(among)}\n{STRUCT}\n{_ROWS}{_requant(among)}{_STORE}\n{dots(among)}#endif\n"
+
 
 # ------------------------------------------------------------------------------------------------------ phases
 
 
 def call(layer: Layer, function: str, site: Site, printer: Printer, name: str, code: str) -> str:
     """C of the first phase: the layer's table and a call of the function that all layers share."""
-    printer.helper(COMMON)
+    printer.helper(common(sets(site.machine)))
     printer.helper(code.lstrip())  # helpers stand in alphabetical order: "#ifndef SHOHIN_Q8" comes first
     direct = _direct(site)
     close = close_of(site) if len(site.operands) == 5 else None
@@ -307,7 +273,9 @@ def _direct(site: Site) -> bool:
 def _finish(site: Site, printer: Printer, name: str) -> str:
     """C of the second phase: any epilogue, on the sums in ``shared``."""
     port, result = site.port("epilogue"), site.results[0]
-    assert port is not None
+    head = f"static void {name}(void *const *b, char *shared, char *scratch, long chunk, long chunks) {{\n"
+    if port is None:  # the first phase has written the sums
+        return head + "  (void)b; (void)shared; (void)scratch; (void)chunk; (void)chunks;\n}\n"
     names: dict[str, str] = {}
     step = 1
     each = site.operands[1].shape[0] // site.attrs.get("groups", 1)
@@ -320,8 +288,7 @@ def _finish(site: Site, printer: Printer, name: str) -> str:
         step *= extent
     value = printer.scalar(port, {**names, "acc": "((const int32_t *)shared)[i]"})
     return f"""\
-static void {name}(void *const *b, char *shared, char *scratch, long chunk, long chunks) {{
-  (void)scratch; (void)chunk; (void)chunks;
+{head}  (void)scratch; (void)chunk; (void)chunks;
   for (long i = 0; i < {result.size}; i++) {printer.pointer(result.name)}[i] = {value};
 }}
 """

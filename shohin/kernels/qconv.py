@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, register
+from shohin.kernels.instructions import sets
 from shohin.kernels.qcommon import FINISH, PACKED, Layer, call, is_int8, pack_dot, shared, tail, up
+from shohin.kernels.qdot import staged
 
 Array = np.ndarray[Any, Any]
 
@@ -33,11 +35,7 @@ static void shohin_q8_gather(const struct shohin_q8_layer *l, const int8_t *cons
       for (long b = parts; b > 0; b--, from += next, at += part) {
         long i = 0;
         do {
-#if defined(SHOHIN_Q8_MVE)
-          vstrbq_s8(at + i, vldrbq_s8(from + i));
-#else
-          SHOHIN_Q8_COPY(at + i, from + i, 16);
-#endif
+          SHOHIN_Q8_COPY16(at + i, from + i);
         } while ((i += 16) < part);
       }
     }
@@ -50,9 +48,12 @@ static void shohin_q8_gather(const struct shohin_q8_layer *l, const int8_t *cons
 static void shohin_q8_conv(const struct shohin_q8_layer *l, const int8_t *x, const int8_t *w, const int32_t *bias,
                            const float *m, void *y, char *scratch, long chunk, long chunks) {
   int32_t *acc = (int32_t *)scratch;
-  const int8_t **rows = (const int8_t **)(scratch + (SHOHIN_Q8_TILE + 1) * SHOHIN_Q8_BLOCK * 4);
+  const int8_t **rows = (const int8_t **)(scratch + (SHOHIN_Q8_TILE + 1) * SHOHIN_Q8_BLOCK * 4 + l->staged);
   int8_t *patch = (int8_t *)(rows + l->kh + (l->kh & 1));
   const int8_t *const gathered = patch;
+#if defined(SHOHIN_Q8_STAGED)
+  const int8_t *const staged = (const int8_t *)(acc + (SHOHIN_Q8_TILE + 1) * SHOHIN_Q8_BLOCK);
+#endif
   struct shohin_q8_rows s = {0};
   const long lo = (long)l->n * l->p * chunk / chunks, hi = (long)l->n * l->p * (chunk + 1) / chunks;
   const long each = l->o / l->groups, inside = l->c / l->groups, runs = l->patch ? 1 : l->kh;
@@ -63,9 +64,9 @@ static void shohin_q8_conv(const struct shohin_q8_layer *l, const int8_t *x, con
     const long fours = (count + 3) / 4;
     const int8_t *v = w + (group * ((each + 3) / 4) + first / 4) * size;
     const int32_t *add = bias + o;
-#if defined(SHOHIN_Q8_VNNI)
+#if defined(SHOHIN_Q8_UNSIGNED)
     int32_t *shifted = acc + SHOHIN_Q8_TILE * SHOHIN_Q8_BLOCK;
-    shohin_q8_shift(v, add, shifted, size, fours);
+    shohin_q8_shift(v, add, shifted, runs, l->blocks, fours);
     add = shifted;
 #endif
     for (long t = lo; t < hi; t++) {
@@ -81,7 +82,12 @@ static void shohin_q8_conv(const struct shohin_q8_layer *l, const int8_t *x, con
           from = &gathered;
           offset = 0;
         }
+#if defined(SHOHIN_Q8_STAGED)
+        shohin_q8_stage(n, from, offset, runs, l->blocks, step, (void *)(acc + (SHOHIN_Q8_TILE + 1) * SHOHIN_Q8_BLOCK));
+        shohin_q8_dot(n, &staged, 0, 1, runs * l->blocks, 0, v, add, acc, fours);
+#else
         shohin_q8_dot(n, from, offset, runs, l->blocks, step, v, add, acc, fours);
+#endif
         for (long i = 0; i < n; i++)
           shohin_q8_store(l, acc + i * SHOHIN_Q8_BLOCK, m ? m + o : m, y, (t * l->q + q + i) * l->o + o, count);
       }
@@ -110,12 +116,13 @@ def _layer(site: Site) -> Layer:
     terms = kh * kw * inside
     gathers = not whole or (kh > 1 and kh * up(part, 16) * 4 > 5 * up(terms, 16))
     in_place = not padded and part % 16 == 0 and whole
+    blocks = up(terms if gathers else part, 16) // 16
     need = max((q - 1) * sw + (kw - 1) * dw + 1, left + (width if not padded else 0), 1)
     return Layer(
         n=n, h=height, w=width, c=c, p=p, q=q, o=o, groups=groups, kh=kh, kw=kw, sh=sh, sw=sw, dh=dh, dw=dw, top=top, left=left,
         slots=0 if in_place else (kh - 1) * dh + 1,
         width=(width if top or bottom else 0) if in_place else need,
-        blocks=up(terms if gathers else part, 16) // 16,
+        blocks=blocks, staged=staged(sets(site.machine)) * (1 if gathers else kh) * blocks,
         patch=up(terms, 16) if gathers else 0,
         part=part, part_step=dw * c, parts=1 if whole else kw, zero=a["zero"],
     )  # fmt: skip

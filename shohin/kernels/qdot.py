@@ -1,249 +1,132 @@
-"""C of the int8 dot products: up to four positions by all result channels, for every instruction set, and plain.
+"""C of the int8 dot products, made from the records of instruction sets: some positions by all result channels.
 
 Operands are runs of 16 bytes: position p reads ``blocks`` of them from each ``rows[r] + offset + p * step``; weights lie
 as [channels / 4][runs * blocks][4][16], so that one layout serves all: 16 terms of one channel are one MVE or NEON
-vector (``vmladava``, ``sdot``) and one AVX2 vector of int16 (``vpmaddwd``); of four channels one AVX-512 vector
-(``vpdpbusd``). Sums are integers, so every order gives the same.
+vector and one AVX2 vector of int16; of four channels one AVX-512 vector. Sums are integers, so every order gives the same.
 
-``vpdpbusd`` takes one side unsigned: q ^ 0x80 is q + 128, and 128 * sum(w) is taken off the bias beforehand.
+Staged (``Dot.staged``) positions lie as [runs * blocks][positions][16] in another form, made once for all channels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from string import Template
+from shohin.kernels.instructions import Dot, InstructionSet, branches
 
-_MVE, _VNNI, _AVX2, _NEON, _DSP = "SHOHIN_Q8_MVE", "SHOHIN_Q8_VNNI", "SHOHIN_Q8_AVX2", "SHOHIN_Q8_NEON", "SHOHIN_Q8_DSP"
+BLOCK, TILE = 64, 4
+"""Channels of a pass; positions of a tile, at most."""
 
-MACROS = """\
-/* int8 kernels: one meaning, written for the instructions that the compiler says the target has. */
-#if defined(__ARM_FEATURE_MVE)
-#include <arm_mve.h>
-#define SHOHIN_Q8_MVE
-#elif defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__)
-#include <immintrin.h>
-#define SHOHIN_Q8_VNNI
-#define SHOHIN_Q8_AVX2
-#elif defined(__AVX2__)
-#include <immintrin.h>
-#define SHOHIN_Q8_AVX2
-#elif defined(__ARM_FEATURE_DOTPROD) && defined(__aarch64__)
-#include <arm_neon.h>
-#define SHOHIN_Q8_NEON
-#elif defined(__ARM_FEATURE_DSP) && defined(__ARM_FEATURE_SIMD32)
-#include <arm_acle.h>
-#define SHOHIN_Q8_DSP
-#endif
+
+def detect(among: tuple[InstructionSet, ...]) -> str:
+    """C that says which of the sets is in force."""
+    parts, word = ["/* int8 kernels: one meaning, written for the instructions that the compiler says the target has. */\n"], "#if"
+    for s in among:
+        flags = "".join(f"#define SHOHIN_Q8_{flag}\n" for flag, have in _flags(s).items() if have)
+        flags += f"#define SHOHIN_Q8_COPY16(to, at) {s.copy.format(to='to', at='at')}\n" if s.copy else ""
+        parts.append(f"{word} {s.guard} /* {s.doc} */\n#include <{s.header}>\n#define {s.macro}\n{flags}")
+        word = "#elif"
+    return "".join([*parts, *(["#endif\n"] if among else [])]) + f"""\
 #if defined(__GNUC__)
 #define SHOHIN_Q8_COPY __builtin_memcpy /* with a constant size: no call, not even with -ffreestanding */
 #else
 #define SHOHIN_Q8_COPY memcpy
 #endif
-#define SHOHIN_Q8_BLOCK 64 /* channels of a pass */
-#define SHOHIN_Q8_TILE 4 /* positions of a tile, at most */
+#if !defined(SHOHIN_Q8_COPY16)
+#define SHOHIN_Q8_COPY16(to, at) SHOHIN_Q8_COPY(to, at, 16)
+#endif
+#if defined(__clang__)
+#define SHOHIN_Q8_RELOAD __asm__ volatile("" ::: "memory"); /* else values are kept in registers and sums are not */
+#else
+#define SHOHIN_Q8_RELOAD
+#endif
+#define SHOHIN_Q8_BLOCK {BLOCK} /* channels of a pass */
+#define SHOHIN_Q8_TILE {TILE} /* positions of a tile, at most */
 """
 
-_HEAD = """\
-static void shohin_q8_dot$n(const int8_t *const *rows, long offset, long runs, long blocks, long step, const int8_t *w,
-                            const int32_t *bias, int32_t *acc, long groups) {
+
+def staged(among: tuple[InstructionSet, ...]) -> int:
+    """Bytes for 16 staged terms of a tile's positions, the most that any of the sets needs."""
+    sizes = {"int8_t": 1, "uint8_t": 1, "int16_t": 2}
+    return TILE * 16 * max((sizes[s.dot.staged[0]] for s in among if s.dot and s.dot.staged), default=0)
+
+
+def _flags(s: InstructionSet) -> dict[str, bool]:
+    return {"UNSIGNED": s.dot is not None and s.dot.unsigned, "STAGED": s.dot is not None and s.dot.staged is not None}
+
+
+def _function(name: str, body: str) -> str:
+    return f"""\
+static void shohin_q8_{name}(const int8_t *const *rows, long offset, long runs, long blocks, long step, const int8_t *w,
+                            const int32_t *bias, int32_t *acc, long groups) {{
+{body}}}
 """
-_SIZE = "  const long size = runs * blocks * 64;\n"
 
 
-def _function(positions: int, body: str) -> str:
-    return Template(_HEAD).substitute(n=positions) + body + "}\n"
+def _weights(dot: Dot) -> tuple[str, str, list[str], str]:
+    """Of a tile's weights: the head of the loop over tiles, pointers' declarations, addresses of the units, the advance."""
+    units = dot.tile // dot.channels
+    if dot.tile == 2:  # half of a group, then the other half
+        head = "for (long g = 2 * groups, next = 32; g > 0; g--, w += next, next = size - next, bias += 2, acc += 2) {"
+        return head, "const int8_t *v = w;", [f"v + {16 * dot.channels * j}" for j in range(units)], "v += 64;"
+    if dot.tile == 4:
+        head = "for (long g = groups; g > 0; g--, w += size, bias += 4, acc += 4) {"
+        return head, "const int8_t *v = w;", [f"v + {16 * dot.channels * j}" for j in range(units)], "v += 64;"
+    several = dot.tile // 4  # where fewer are left the last ones are computed twice; what lies behind is never used
+    pointers = ", ".join(f"*v{j} = w + (g + {j} < groups ? g + {j} : groups - 1) * size" for j in range(several))
+    each = units // several
+    where = [f"v{j}" if each == 1 else f"v{j} + {16 * dot.channels * k}" for j in range(several) for k in range(each)]
+    head = f"for (long g = 0; g < groups; g += {several}, bias += {dot.tile}, acc += {dot.tile}) {{"
+    return head, f"const int8_t {pointers};", where, " ".join(f"v{j} += 64;" for j in range(several))
 
 
-def _pairs(positions: int, inner: str) -> str:
-    """Two channels at a time, sums in the core's registers; ``inner`` walks one run from ``x0`` ... and ``v``."""
-    sums = [(p, c) for p in range(positions) for c in range(2)]
-    declare = " ".join(f"int32_t c{p}{c} = bias[{c}];" for p, c in sums)
-    stores = " ".join(f"acc[{p} * SHOHIN_Q8_BLOCK + {c}] = c{p}{c};" for p, c in sums)
-    pointers = ", ".join(f"*x{p} = {'rows[r] + offset' if p == 0 else f'x{p - 1} + step'}" for p in range(positions))
-    return _function(
-        positions,
-        f"""\
-{_SIZE}  for (long g = 2 * groups, next = 32; g > 0; g--, w += next, next = size - next, bias += 2, acc += 2) {{
-    const int8_t *v = w;
-    {declare}
-    long r = 0;
-    do {{
-      const int8_t {pointers};
-      long k = blocks;
-      do {{
-        {inner}
-      }} while (--k > 0);
-    }} while (++r < runs);
-    {stores}
-  }}
-""",
-    )
+def _tile(dot: Dot, n: int) -> str:
+    """The function for n positions; 0: one position of which every term is ``dot.zero``, in place of x."""
+    positions = max(n, 1)
+    rows, units = range(0, positions, dot.rows), range(dot.tile // dot.channels)
+    head, pointers, where, advance = _weights(dot)
+    sums = [
+        f"{dot.sum} {', '.join(f'c{p}{j} = ' + dot.start.format(bias=f'bias[{j}]') for j in units)};" for p in rows
+    ]
+    at = " + i" if dot.terms < 16 else ""
+    weights = [dot.w.format(to=f"w{j}", at=where[j] + at) for j in units]
+    values, steps = {}, {(p, j): dot.step.format(sum=f"c{p}{j}", x=f"y{p}" if n else dot.zero, w=f"w{j}") for p in rows for j in units}
+    for p in rows if n else ():
+        here, other = (f"x + {16 * q}" if dot.staged else f"x{q}{at}" for q in (p, min(p + dot.rows, positions) - 1))
+        values[p] = dot.x.format(to=f"y{p}", at=here, next=other)
+    if dot.staged and n:  # x is an operand in memory, so that all registers hold sums
+        inner = [f"{{ {weights[j]} {' '.join(f'{{ {values[p]} {steps[p, j]} }}' for p in rows)} SHOHIN_Q8_RELOAD }}" for j in units]
+    else:
+        inner = [*weights, *(f"{values.get(p, '')} {' '.join(steps[p, j] for j in units)}".strip() for p in rows)]
+    bump = ""
+    if not n:
+        start = "(void)rows; (void)offset; (void)step;"
+    elif dot.staged:
+        start, bump = f"const {dot.staged[0]} *x = (const {dot.staged[0]} *)(const void *)rows[r];", f"x += {16 * positions};"
+    else:
+        start = f"const int8_t {', '.join(f'*x{p} = ' + ('rows[r] + offset' if p == 0 else f'x{p - 1} + step') for p in range(positions))};"
+        bump = " ".join(f"x{p} += 16;" for p in range(positions))
+    if dot.terms < 16:
+        inner = [f"for (long i = 0; i < 16; i += {dot.terms}) {{", *(f"  {line}" for line in inner), "}"]
+    close = [
+        dot.close.format(*(f"c{p}{j}" for j in units), bias="bias", at=f"acc + {p} * SHOHIN_Q8_BLOCK",
+                         next=f"acc + {min(p + dot.rows, positions) - 1} * SHOHIN_Q8_BLOCK")
+        for p in rows
+    ]  # fmt: skip
+    lines = lambda depth, *text: "".join(f"{' ' * depth}{t}\n" for t in text if t)
+    return _function(f"dot{n}", (
+        lines(2, "const long size = runs * blocks * 64;", "(void)offset; (void)step;" if dot.staged and n else "(void)step;" if n == 1 else "", head)
+        + lines(4, pointers, *sums, "long r = 0;", "do {") + lines(6, start, "long k = blocks;", "do {")
+        + lines(8, *inner, f"{advance} {bump}") + lines(6, "} while (--k > 0);") + lines(4, "} while (++r < runs);", *close) + lines(2, "}")
+    ))  # fmt: skip
 
 
-def _mve(positions: int) -> str:
-    each = range(positions)
-    steps = [f"const int8x16_t w{c} = vldrbq_s8(v + {16 * c});" for c in range(2)] + ["v += 64; int8x16_t x;"]
-    for p in each:
-        steps.append(
-            f"x = vldrbq_s8(x{p}); x{p} += 16; c{p}0 = vmladavaq_s8(c{p}0, x, w0); c{p}1 = vmladavaq_s8(c{p}1, x, w1);"
-        )
-    return _pairs(positions, "\n        ".join(steps))
-
-
-def _dsp(positions: int) -> str:
-    """Armv7E-M: four terms are two pairs of int16."""
-    each = range(positions)
-    steps = ["for (long i = 0; i < 16; i += 4, v += 4) {", "  uint32_t t;"]
-    for p in each:
-        steps.append(
-            f"  __builtin_memcpy(&t, x{p}, 4); x{p} += 4; const int16x2_t a{p} = __sxtb16(t), b{p} = __sxtb16(__ror(t, 8));"
-        )
-    for c in range(2):
-        use = " ".join(f"c{p}{c} = __smlad(b{p}, b, __smlad(a{p}, a, c{p}{c}));" for p in each)
-        steps.append(
-            f"  {{ __builtin_memcpy(&t, v + {16 * c}, 4); const int16x2_t a = __sxtb16(t), b = __sxtb16(__ror(t, 8)); {use} }}"
-        )
-    return _pairs(positions, "\n        ".join([*steps, "}", "v += 48;"]))
-
-
-def _four(positions: int, *, vector: str, zero: str, weight: str, value: str, step: str, close: str) -> str:
-    """Four channels by ``positions``, a vector of partial sums each; ``close`` adds up those of four channels."""
-    declare = "\n    ".join(f"{vector} {', '.join(f'c{p}{c} = {zero}' for c in range(4))};" for p in range(positions))
-    loads = " ".join(f"const {vector} x{p} = {value.format(at=f'x + {p} * step')};" for p in range(positions))
-    loads = loads.replace(f"const {vector} x", "const SHOHIN_Q8_LANES x")
-    steps = "\n        ".join(
-        f"{{ const SHOHIN_Q8_LANES v = {weight.format(at=f'w + {16 * c}')}; "
-        + " ".join(step.format(sum=f"c{p}{c}", x=f"x{p}") for p in range(positions))
-        + " }"
-        for c in range(4)
-    )
-    stores = "\n    ".join(
-        close.format(*(f"c{p}{c}" for c in range(4)), at=f"acc + {p} * SHOHIN_Q8_BLOCK") for p in range(positions)
-    )
-    return _function(
-        positions,
-        f"""\
-  for (long g = 0; g < groups; g++, bias += 4, acc += 4) {{
-    {declare}
-    for (long r = 0; r < runs; r++) {{
-      const int8_t *x = rows[r] + offset;
-      for (long k = 0; k < blocks; k++, w += 64, x += 16) {{
-        {loads}
-        {steps}
-      }}
-    }}
-    {stores}
-  }}
-""",
-    )
-
-
-def _avx2(positions: int) -> str:
-    wide = "_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)({at})))"
-    return _four(
-        positions,
-        vector="__m256i",
-        zero="_mm256_setzero_si256()",
-        weight=wide,
-        value=wide,
-        step="{sum} = _mm256_add_epi32({sum}, _mm256_madd_epi16({x}, v));",
-        close="shohin_q8_close({0}, {1}, {2}, {3}, bias, {at});",
-    )
-
-
-_AVX2_CLOSE = """\
-#define SHOHIN_Q8_LANES __m256i
-static inline void shohin_q8_close(__m256i a, __m256i b, __m256i c, __m256i d, const int32_t *bias, int32_t *acc) {
-  const __m256i t = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
-  const __m128i s = _mm_add_epi32(_mm256_castsi256_si128(t), _mm256_extracti128_si256(t, 1));
-  _mm_storeu_si128((__m128i *)acc, _mm_add_epi32(s, _mm_loadu_si128((const __m128i *)bias)));
+_SHIFT = """\
+/* bias - 128 * sum(w): what operands that come as q + 128 are to begin with. */
+static void shohin_q8_shift(const int8_t *w, const int32_t *bias, int32_t *to, long runs, long blocks, long groups) {
+  shohin_q8_dot0((const int8_t *const *)0, 0, runs, blocks, 0, w, bias, to, groups);
+  for (long i = 0; i < 4 * groups; i++) to[i] = (int32_t)(2u * (uint32_t)bias[i] - (uint32_t)to[i]);
 }
 """
-_NEON_CLOSE = """\
-#define SHOHIN_Q8_LANES int8x16_t
-static inline void shohin_q8_close(int32x4_t a, int32x4_t b, int32x4_t c, int32x4_t d, const int32_t *bias, int32_t *acc) {
-  vst1q_s32(acc, vaddq_s32(vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d)), vld1q_s32(bias)));
-}
-"""
-
-
-def _neon(positions: int) -> str:
-    return _four(
-        positions,
-        vector="int32x4_t",
-        zero="vdupq_n_s32(0)",
-        weight="vld1q_s8({at})",
-        value="vld1q_s8({at})",
-        step="{sum} = vdotq_s32({sum}, {x}, v);",
-        close="shohin_q8_close({0}, {1}, {2}, {3}, bias, {at});",
-    )
-
-
-_VNNI_CLOSE = """\
-/* The sums of 16 channels: lane l of part j holds four partial sums of channel 4 j + l. */
-static inline __m512i shohin_q8_close(__m512i a, __m512i b, __m512i c, __m512i d) {
-  const __m512i s = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-  const __m512i t = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
-  const __m512i u = _mm512_add_epi32(_mm512_unpacklo_epi64(s, t), _mm512_unpackhi_epi64(s, t));
-  return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), u);
-}
-/* bias - 128 * sum(w), for operands that come as q + 128. */
-static void shohin_q8_shift(const int8_t *w, const int32_t *bias, int32_t *to, long size, long groups) {
-  for (long g = 0; g < groups; g += 4) {
-    __m512i c[4];
-    for (long j = 0; j < 4; j++) {
-      const int8_t *v = w + (g + j < groups ? g + j : groups - 1) * size;
-      c[j] = _mm512_setzero_si512();
-      for (long k = 0; k < size; k += 64) c[j] = _mm512_dpbusd_epi32(c[j], _mm512_set1_epi8(-128), _mm512_loadu_si512(v + k));
-    }
-    const __m512i sum = shohin_q8_close(c[0], c[1], c[2], c[3]);
-    _mm512_storeu_si512(to + 4 * g, _mm512_sub_epi32(_mm512_loadu_si512(bias + 4 * g), sum));
-  }
-}
-"""
-
-
-def _vnni(positions: int) -> str:
-    """16 channels a step; where fewer are left the last ones are computed twice and not stored by the caller."""
-    each = range(positions)
-    declare = "\n    ".join(
-        f"__m512i {', '.join(f'c{p}{j} = _mm512_setzero_si512()' for j in range(4))};" for p in each
-    )
-    pointers = ", ".join(f"*w{j} = w + (g + {j} < groups ? g + {j} : groups - 1) * size" for j in range(4))
-    loads = " ".join(f"const __m512i v{j} = _mm512_loadu_si512(w{j}); w{j} += 64;" for j in range(4))
-    steps = "\n        ".join(
-        f"u = _mm512_xor_si512(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(x + {p} * step))), flip); "
-        + " ".join(f"c{p}{j} = _mm512_dpbusd_epi32(c{p}{j}, u, v{j});" for j in range(4))
-        for p in each
-    )
-    stores = "\n    ".join(
-        f"_mm512_storeu_si512(acc + {p} * SHOHIN_Q8_BLOCK + 4 * g, "
-        f"_mm512_add_epi32(shohin_q8_close(c{p}0, c{p}1, c{p}2, c{p}3), _mm512_loadu_si512(bias + 4 * g)));"
-        for p in each
-    )
-    return _function(
-        positions,
-        f"""\
-{_SIZE}  const __m512i flip = _mm512_set1_epi8(-128);
-  for (long g = 0; g < groups; g += 4) {{
-    const int8_t {pointers};
-    {declare}
-    for (long r = 0; r < runs; r++) {{
-      const int8_t *x = rows[r] + offset;
-      for (long k = 0; k < blocks; k++, x += 16) {{
-        __m512i u;
-        {loads}
-        {steps}
-      }}
-    }}
-    {stores}
-  }}
-""",
-    )
-
-
 _PLAIN = _function(
-    1,
+    "dot1",
     """\
   (void)step;
   for (long g = 0; g < groups; g++, w += runs * blocks * 64)
@@ -261,14 +144,51 @@ _PLAIN = _function(
 )
 
 
-def _sizes(make: Callable[[int], str], *positions: int) -> str:
+def _stage(dot: Dot) -> str:
+    """The functions that bring so many positions into the form in which the products take them."""
+    assert dot.staged is not None
+    kind, made = dot.staged
+
+    def function(n: int) -> str:
+        pointers = ", ".join(f"*x{p} = {'rows[r] + offset' if p == 0 else f'x{p - 1} + step'}" for p in range(n))
+        steps = "\n      ".join(f"{made.format(at=f'x{p}', to=f'to + {16 * p}')} x{p} += 16;" for p in range(n))
+        return f"""\
+static void shohin_q8_stage{n}(const int8_t *const *rows, long offset, long runs, long blocks, long step, {kind} *to) {{
+  (void)step;
+  for (long r = 0; r < runs; r++) {{
+    const int8_t {pointers};
+    for (long k = blocks; k > 0; k--, to += {16 * n}) {{
+      {steps}
+    }}
+  }}
+}}
+"""
+
+    cases = "".join(f"    case {n}: shohin_q8_stage{n}(rows, offset, runs, blocks, step, to); break;\n" for n in dot.positions[:-1])
+    return f"""{"".join(map(function, dot.positions))}\
+/* n positions as [runs * blocks][n][16]. */
+static void shohin_q8_stage(long n, const int8_t *const *rows, long offset, long runs, long blocks, long step, {kind} *to) {{
+  switch (n) {{
+{cases}    default: shohin_q8_stage1(rows, offset, runs, blocks, step, to);
+  }}
+}}
+"""
+
+
+def _sizes(dot: Dot | None) -> str:
     """The functions for so many positions, the largest first, and the choice between them."""
+    positions = dot.positions if dot else (1,)
+    functions = [_tile(dot, n) for n in positions] if dot else [_PLAIN]
+    if dot and dot.unsigned:
+        functions += [_tile(dot, 0), _SHIFT]
+    if dot and dot.staged:
+        functions.append(_stage(dot))
     tile = "".join(f"left >= {n} ? {n} : " for n in positions[:-1])
     cases = "".join(
         f"    case {n}: shohin_q8_dot{n}(rows, offset, runs, blocks, step, w, bias, acc, groups); break;\n"
         for n in positions[:-1]
     )
-    return f"""{"".join(map(make, positions))}\
+    return f"""{dot.helpers if dot else ""}{"".join(functions)}\
 /* Positions of the next tile, of those left. */
 static long shohin_q8_tile(long left) {{ return {tile}left > 0; }}
 static void shohin_q8_dot(long n, const int8_t *const *rows, long offset, long runs, long blocks, long step,
@@ -280,12 +200,6 @@ static void shohin_q8_dot(long n, const int8_t *const *rows, long offset, long r
 """
 
 
-DOTS = f"""\
-#if defined({_MVE})
-{_sizes(_mve, 3, 2, 1)}#elif defined({_VNNI})
-{_VNNI_CLOSE}{_sizes(_vnni, 4, 2, 1)}#elif defined({_AVX2})
-{_AVX2_CLOSE}{_sizes(_avx2, 3, 2, 1)}#elif defined({_NEON})
-{_NEON_CLOSE}{_sizes(_neon, 4, 2, 1)}#elif defined({_DSP})
-{_sizes(_dsp, 2, 1)}#else
-{_sizes(lambda n: _PLAIN, 1)}#endif
-"""
+def dots(among: tuple[InstructionSet, ...]) -> str:
+    """C of ``shohin_q8_dot`` and what belongs to it, a branch a set."""
+    return branches(among, lambda s: _sizes(s.dot) if s.dot else "", _sizes(None))

@@ -64,10 +64,12 @@ from shohin.nn.simple import (
     Softmax,
     Tanh,
 )
+from shohin.nn.transformer import TransformerEncoderLayer
 
 __all__ = [
     "Buffer", "Module", "Param", "functional", "init",
     "Conv1d", "Conv2d", "DepthwiseConv2d", "Embedding", "GRU", "LSTM", "Linear", "MultiheadAttention", "SqueezeExcite",
+    "TransformerEncoderLayer",
     "BatchNorm1d", "BatchNorm2d", "GroupNorm", "LayerNorm", "RMSNorm",
     "AdaptiveAvgPool2d", "AvgPool2d", "Dropout", "Flatten", "GlobalAvgPool", "Identity", "MaxPool2d", "Sequential",
     "ELU", "GELU", "Hardsigmoid", "Hardswish", "LeakyReLU", "ReLU", "ReLU6", "SiLU", "Sigmoid", "Softmax", "Tanh",

@@ -52,22 +52,18 @@ class MultiheadAttention(Module):
     ) -> Tensor:
         q = floating(self, query, self.in_proj_weight)
         channels(self, q, self.embed_dim, "n t e")
-        if key is None and value is None:
-            parts = self._project(q, 0, 3)
-            e = self.embed_dim
-            q_k_v = [self._split(parts[..., i * e : (i + 1) * e]) for i in range(3)]
-        else:
-            k = q if key is None else floating(self, key, self.in_proj_weight)
-            v = k if value is None else floating(self, value, self.in_proj_weight)
-            for t in (k, v):
-                channels(self, t, self.embed_dim, "n s e")
-            q_k_v = [self._split(self._project(t, i, i + 1)) for i, t in enumerate((q, k, v))]
+        k = q if key is None else floating(self, key, self.in_proj_weight)
+        v = k if value is None else floating(self, value, self.in_proj_weight)
+        for t in (k, v):
+            channels(self, t, self.embed_dim, "n s e")
+        q_k_v = [self._split(self._project(t, i)) for i, t in enumerate((q, k, v))]
         y = attention(q_k_v[0], q_k_v[1], q_k_v[2], None if mask is None else as_tensor(mask), causal=causal)
         y = dropout(y, self.dropout, training=self.training)
         return self.out_proj(move.reshape(move.permute_dims(y, (0, 2, 1, 3)), q.shape))
 
-    def _project(self, x: Tensor, first: int, last: int) -> Tensor:
-        rows = slice(first * self.embed_dim, last * self.embed_dim)
+    def _project(self, x: Tensor, part: int) -> Tensor:
+        """Queries, keys or values: a matmul each, so that gradients of slices are those of weights, not of activations."""
+        rows = slice(part * self.embed_dim, (part + 1) * self.embed_dim)
         y = matmul(x, self.in_proj_weight[rows], transpose_b=True)
         return y if self.in_proj_bias is None else y + self.in_proj_bias[rows]
 

@@ -1,4 +1,4 @@
-"""Normalization: composites on mean and variance in two passes, and the layers that hold their parameters."""
+"""Normalization: composites on mean and variance (``moments``), and the layers that hold their parameters."""
 
 from __future__ import annotations
 
@@ -25,19 +25,12 @@ def _affine(y: Tensor, gamma: Tensor | None, beta: Tensor | None) -> Tensor:
     return y if beta is None else y + beta
 
 
-def _moments(x: Tensor, axis: Sequence[int], keepdims: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, biased variance, and x less its mean: the second pass is over the centred values."""
-    mean = reduce.mean(x, axis=axis, keepdims=keepdims)
-    centred = x - mean
-    return mean, reduce.mean(centred * centred, axis=axis, keepdims=keepdims), centred
-
-
 @composite("batch_norm", quant=Quant("rule", rule="Q6 batch norm"), source="Ioffe and Szegedy 2015, algorithms 1 and 2")
 def _batch_norm(x: Any, gamma: Any, beta: Any, mean: Any = None, var: Any = None, *, training: bool, eps: float) -> Any:
     if not training:
         return _affine((x - mean) * _scale(var, gamma, eps), None, beta)
-    mean, var, centred = _moments(x, range(x.ndim - 1))
-    return _affine(centred * _scale(var, gamma, eps), None, beta), mean, var
+    mean, var = reduce.moments(x, axis=range(x.ndim - 1))
+    return _affine((x - mean) * _scale(var, gamma, eps), None, beta), mean, var
 
 
 def _scale(var: Tensor, gamma: Tensor | None, eps: float) -> Tensor:
@@ -71,8 +64,8 @@ def batch_norm(
 
 @composite("layer_norm", quant=Quant("rule", rule="Q12 layer norm"), source="Ba et al. 2016")
 def _layer_norm(x: Any, gamma: Any = None, beta: Any = None, *, dims: int, eps: float) -> Tensor:
-    _, var, centred = _moments(x, range(x.ndim - dims, x.ndim), keepdims=True)
-    return _affine(centred / math.sqrt(var + eps), gamma, beta)
+    mean, var = reduce.moments(x, axis=range(x.ndim - dims, x.ndim), keepdims=True)
+    return _affine((x - mean) / math.sqrt(var + eps), gamma, beta)
 
 
 def layer_norm(x: Any, gamma: Any = None, beta: Any = None, *, dims: int = 1, eps: float = 1e-5) -> Tensor:
@@ -103,8 +96,8 @@ def rms_norm(x: Any, gamma: Any = None, *, dims: int = 1, eps: float = 1e-5) -> 
 def _group_norm(x: Any, gamma: Any = None, beta: Any = None, *, groups: int, eps: float) -> Tensor:
     n, c = x.shape[0], x.shape[-1]
     rows = move.reshape(x, (n, _math.prod(x.shape[1:-1]), groups, c // groups))
-    _, var, centred = _moments(rows, (1, 3), keepdims=True)
-    return _affine(move.reshape(centred / math.sqrt(var + eps), x.shape), gamma, beta)
+    mean, var = reduce.moments(rows, axis=(1, 3), keepdims=True)
+    return _affine(move.reshape((rows - mean) / math.sqrt(var + eps), x.shape), gamma, beta)
 
 
 def group_norm(x: Any, groups: int, gamma: Any = None, beta: Any = None, *, eps: float = 1e-5) -> Tensor:

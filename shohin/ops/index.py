@@ -297,18 +297,23 @@ def sort(x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool = 
     return take_along_axis(x, argsort(x, axis=axis, descending=descending), axis=axis)
 
 
-def quantile(x: Any, q: float, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The value below which a fraction ``q`` lies, interpolated linearly between neighbours."""
+def quantile(x: Any, q: Any, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The value below which a fraction ``q`` lies, interpolated linearly between neighbours; q a number, or a tensor of one."""
     tensor = as_tensor(x)
-    if not 0 <= q <= 1:
+    if not isinstance(q, Tensor) and not 0 <= q <= 1:
         raise ValueError(f"quantile: q is {q}, expected a number in [0, 1]")
     flat = tensor if axis is not None else move.reshape(tensor, (-1,))
     at = kinds.dim_of(axis or 0, flat.ndim, "quantile: axis")
     ordered, n = sort(flat, axis=at), flat.shape[at]
     spot = q * (n - 1)
-    low = int(spot)
-    high, part = min(low + 1, n - 1), spot - low
-    index = lambda k: getitem(ordered, tuple(slice(k, k + 1) if d == at else slice(None) for d in range(ordered.ndim)))
+    if isinstance(spot, Tensor):
+        low = math.astype(math.floor(spot), dtypes.int32)
+        high, part = math.minimum(low + 1, n - 1), math.astype(spot - math.floor(spot), tensor.dtype)
+        index = lambda k: take(ordered, move.reshape(k, (1,)), axis=at)
+    else:
+        low = int(spot)
+        high, part = min(low + 1, n - 1), spot - low
+        index = lambda k: getitem(ordered, tuple(slice(k, k + 1) if d == at else slice(None) for d in range(ordered.ndim)))
     y = index(low) * (1 - part) + index(high) * part
     if keepdims:
         return y if axis is not None else move.reshape(y, (1,) * tensor.ndim)

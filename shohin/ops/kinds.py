@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import BuiltinFunctionType
 from typing import Any
 
@@ -35,7 +36,7 @@ from shohin.core.op import (
     register,
 )
 from shohin.core.tensor import Tensor, as_tensor
-from shohin.ops import reference
+from shohin.ops import qlinear, reference
 
 Array = np.ndarray[Any, Any]
 Attrs = Mapping[str, Any]
@@ -327,7 +328,8 @@ def movement(name: str, *, attrs: Mapping[str, Attr], numpy: Callable[..., Any],
 def contraction(name: str, *, axes: Any, operands: tuple[str, str], attrs: Mapping[str, Attr], samples: Callable[..., Any], source: str,
                 doc: str, quant: Quant, transposed_order: tuple[str, str] = ("sequence", "chunks8")) -> Function:  # fmt: skip
     """A sum of products, linear in both operands, as a family of three records: the op and its two transposes
-    ``<name>_d<operand>``, whose relation follows from the op's. ``transposed_order`` gives their orders of summation."""
+    ``<name>_d<operand>``, whose relation follows from the op's. ``transposed_order`` gives their orders of summation. With the
+    rule Q2 and no ``quant.integer`` of its own, a fourth one sums its integers: ``q<name>``."""
     accepted = dtypes.FLOATING | {dtypes.int8, dtypes.int16, dtypes.int32, dtypes.uint8}
     wide = lambda d: dtypes.int32 if d in dtypes.INTEGER else compute_dtype(d)
     kinds = Dtypes(accepted=(accepted, accepted), same=False, compute=compute_dtype, accumulator=wide,
@@ -341,6 +343,9 @@ def contraction(name: str, *, axes: Any, operands: tuple[str, str], attrs: Mappi
             quant=q, tol=Tol(64, 1e-5), samples=draw, edges=(),
         ))  # fmt: skip
 
+    own: list[str | None] = []  # of the fourth record, which is made of this one
+    if quant.rule == "Q2 contraction" and quant.integer is None:
+        quant = replace(quant, integer=lambda given: own[0] and (own[0], given))
     base = record(name, axes, operands, {}, "sequence", doc, samples, quant)
     relation = lambda shapes, a: parse(axes) if isinstance(axes, str) else parse(axes(shapes, a))
     if not isinstance(axes, str):
@@ -351,6 +356,8 @@ def contraction(name: str, *, axes: Any, operands: tuple[str, str], attrs: Mappi
         record(f"{name}_d{operand}", grad, slots, {"shape": Attr(type="shape", operand=-1)}, transposed_order[k],  # type: ignore[arg-type]
                f"The gradient of {name} with respect to {operand}: its relation transposed.",
                _transposed_samples(base, k, samples), Quant.refuse("a gradient runs in training only"))  # fmt: skip
+    if quant.rule == "Q2 contraction":
+        own.append(qlinear.integer_record(base))
     FAMILIES[name] = (name, operands)
     for operand in operands:
         FAMILIES[f"{name}_d{operand}"] = (name, operands)

@@ -58,7 +58,8 @@ _matmul = register(Op(
     dtypes=Dtypes(accepted=(_PRODUCTS, _PRODUCTS), same=False, result=lambda found, attrs: (kinds.product_dtype("matmul", found),), compute=kinds.compute_dtype,
                   accumulator=lambda d: dtypes.int32 if d in dtypes.INTEGER else kinds.compute_dtype(d)),
     axes=_matmul_axes, shape=None, body=lambda x, w, **attrs: (x, w), combiner="fma", identity=lambda d: 0, order="sequence", pad=None, fin=None,
-    numpy=kinds.in_compute(_matmul_numpy), vjp=(_matmul_da, _matmul_db), nest="derived", batch=None, alias=False, quant=Quant("rule", rule="Q2 contraction"), tol=Tol(64, 1e-5),
+    numpy=kinds.in_compute(_matmul_numpy), vjp=(_matmul_da, _matmul_db), nest="derived", batch=None, alias=False, tol=Tol(64, 1e-5),
+    quant=Quant("rule", rule="Q2 contraction", integer=lambda attrs: None if attrs["transpose_a"] else ("qmatmul", {})),
     samples=lambda rng: [Sample((_f32(rng, *((4, 3) if ta else (3, 4))), _f32(rng, *((5, 4) if tb else (4, 5)))), {"transpose_a": ta, "transpose_b": tb})
                          for ta in (False, True) for tb in (False, True)] + [Sample((_f32(rng, 2, 3, 4), _f32(rng, 2, 4, 5)), {"transpose_a": False, "transpose_b": False})],
     edges=(),

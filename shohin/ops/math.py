@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -49,14 +50,19 @@ def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> T
 
 # ------------------------------------------------------------------------------------------- arithmetic
 
+def _products(r: Sequence[tuple[int, int]], attrs: Any) -> tuple[int, int]:
+    found = [a * b for a in r[0] for b in r[1]]
+    return min(found), max(found)
+
+
 add = elementwise("add", body=lambda a, b: a + b, vjp=(lambda a, b, y, g: g, lambda a, b, y, g: g),
-                  quant=Quant("rule", rule="Q7 add"), edges=BIG, **_two(np.add))  # fmt: skip
+                  quant=Quant("rule", rule="Q7 add", signs=(1, 1), interval=lambda r, attrs: (r[0][0] + r[1][0], r[0][1] + r[1][1])), edges=BIG, **_two(np.add))  # fmt: skip
 subtract = elementwise("subtract", body=lambda a, b: a - b, vjp=(lambda a, b, y, g: g, lambda a, b, y, g: -g),
-                       quant=Quant("rule", rule="Q7 add"), edges=BIG, **_two(np.subtract))  # fmt: skip
+                       quant=Quant("rule", rule="Q7 add", signs=(1, -1), interval=lambda r, attrs: (r[0][0] - r[1][1], r[0][1] - r[1][0])), edges=BIG, **_two(np.subtract))  # fmt: skip
 multiply = elementwise("multiply", body=lambda a, b: a * b, vjp=(lambda a, b, y, g: g * b, lambda a, b, y, g: g * a),
-                       quant=Quant("rule", rule="Q7 mul"), edges=BIG, **_two(np.multiply))  # fmt: skip
+                       quant=Quant("rule", rule="Q7 mul", interval=_products), edges=BIG, **_two(np.multiply))  # fmt: skip
 divide = elementwise("divide", body=lambda a, b: a / b, vjp=(lambda a, b, y, g: g / b, lambda a, b, y, g: -g * y / b),
-                     quant=Quant.refuse("a division of two tensors has no integer definition"), edges=BIG, domain=(0.5, 3.0),
+                     quant=Quant.refuse("a division of two tensors has no integer definition", divisor=1), edges=BIG, domain=(0.5, 3.0),
                      **_two(np.divide, FLOAT))  # fmt: skip
 pow = elementwise("pow", body=lambda a, b: loop.pow(a, b), domain=(0.2, 2.5), edges=(0.0, 1.0, 2.0),
                   vjp=(lambda a, b, y, g: g * b * pow(a, where(equal(b, 0), ones_like(b), b - 1)), lambda a, b, y, g: g * where(equal(a, 0), zeros_like(y), y * log(where(equal(a, 0), ones_like(a), a)))),

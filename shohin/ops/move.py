@@ -84,12 +84,16 @@ def refine(a: Shape, b: Shape) -> str | None:
 
 
 def _reshape_nest(coords: Sequence[loop.Expr], load: Any, avals: Sequence[Aval], result: Aval, attrs: Attrs) -> loop.Expr:
-    """Row-major position, taken apart again: always right, with divisions where the shapes do not nest."""
+    """Dims of one element come and go; else the row-major position, taken apart again, with divisions where shapes do not nest."""
+    source = avals[0].shape
+    if [n for n in source if n != 1] == [n for n in result.shape if n != 1]:
+        real = iter([c for c, n in zip(coords, result.shape, strict=True) if n != 1])
+        return load(0, tuple(loop.const(0, dtypes.int32) if n == 1 else next(real) for n in source))
     flat: loop.Expr = loop.const(0, dtypes.int32)
     for c, n in zip(coords, result.shape, strict=True):
         flat = flat * n + c
     index: list[loop.Expr] = []
-    for n in reversed(avals[0].shape):
+    for n in reversed(source):
         index.append(flat % n)
         flat = flat // n
     return load(0, tuple(reversed(index)))
@@ -103,7 +107,7 @@ def _reshape_shape(operands: Sequence[Aval], shape: Shape) -> Sequence[Shape]:
 
 _reshape = movement(
     "reshape", attrs={"shape": Attr(type="shape", operand=-1)}, axes=_reshape_axes, shape=_reshape_shape, numpy=lambda x, shape: x.reshape(shape),
-    vjp=lambda x, y, g, shape: reshape(g, x.shape), nest=_reshape_nest, source=API, doc="The elements in the same order under another shape.",
+    vjp=lambda x, y, g, shape: reshape(g, x.shape), nest=_reshape_nest, source=API, doc="The elements in the same order under another shape.", quant=Quant("share", layout="order"),
     samples=lambda rng: [Sample((_f32(rng, 2, 3, 4),), {"shape": (6, 4)}), Sample((_f32(rng, 6, 4),), {"shape": (8, 3)}), Sample((_f32(rng, 4),), {"shape": (1, 4, 1)})],
 ).op  # fmt: skip
 
@@ -193,7 +197,7 @@ def _broadcast_lanes(x: Tensor, size: int, shape: Shape) -> list[Tensor]:
 
 _broadcast = movement(
     "broadcast_to", attrs={"shape": Attr(type="shape", operand=-1)}, axes=_broadcast_axes, numpy=lambda x, shape: np.broadcast_to(x, shape),
-    vjp=_unbroadcast, source=API, doc="Sizes of 1 and missing leading dims stretched.", batch=lambda operands, mask, size, attrs: _broadcast_lanes(operands[0], size, attrs["shape"]),
+    vjp=_unbroadcast, source=API, doc="Sizes of 1 and missing leading dims stretched.", quant=Quant("share", layout="repeat"), batch=lambda operands, mask, size, attrs: _broadcast_lanes(operands[0], size, attrs["shape"]),
     samples=lambda rng: [Sample((_f32(rng, 3, 1),), {"shape": (2, 3, 4)}), Sample((_f32(rng, 4),), {"shape": (3, 4)}), Sample((_f32(rng),), {"shape": (2, 2)})],
 ).op  # fmt: skip
 BROADCAST.append(_broadcast)
@@ -366,7 +370,7 @@ def _concat_vjp(operands: Sequence[Tensor], results: Sequence[Tensor], cotangent
 
 _concat = movement(
     "concat", attrs={"axis": Attr(type="dim")}, operands=("*xs",), shape=_concat_shape, nest=_concat_nest, vjp=_concat_vjp,
-    numpy=lambda *xs, axis: np.concatenate(xs, axis), source=API, doc="Tensors one after another along a dim.", quant=Quant("rule", rule="Q7 concat"),
+    numpy=lambda *xs, axis: np.concatenate(xs, axis), source=API, doc="Tensors one after another along a dim.", quant=Quant("rule", rule="Q7 concat", interval=lambda r, attrs: (min(a for a, _ in r), max(b for _, b in r))),
     samples=lambda rng: [Sample((_f32(rng, 2, 3), _f32(rng, 2, 1), _f32(rng, 2, 4)), {"axis": 1}), Sample((_f32(rng, 2, 3), _f32(rng, 1, 3)), {"axis": 0})],
 ).op  # fmt: skip
 

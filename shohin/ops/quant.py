@@ -8,6 +8,7 @@ Rounding's forward value is rint's own, never ``x + stop_gradient(r - x)``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,14 @@ import numpy as np
 from shohin.core import dtypes, interp, loop
 from shohin.core.axes import Shape
 from shohin.core.errors import BatchError, ShapeError
-from shohin.core.op import EXACT, NO_GRADIENT, STRAIGHT_THROUGH, Attr, Aval, Dtypes, Op, Quant, Sample, Tol, register
+from shohin.core.op import EXACT, NO_GRADIENT, STRAIGHT_THROUGH, Attr, Aval, Dtypes, Op, Sample, Tol, register
 from shohin.core.tensor import Tensor, as_tensor
 from shohin.ops import kinds, math
 from shohin.ops.kinds import broadcast, elementwise, names
+from shohin.ops.qlinear import PART
 
 Array = np.ndarray[Any, Any]
 Attrs = Mapping[str, Any]
-PART = Quant.refuse("it is part of a quantized network already")
 SMALL, GAIN, MOST = 2.0**-40, 2.0**40, 2.0**10
 
 
@@ -97,8 +98,8 @@ _requant = register(Op(
     attrs={n: Attr(type="static") for n in ("z", "lo", "hi")} | {"dtype": Attr(type="dtype")},
     dtypes=Dtypes(accepted=(_I32, frozenset({dtypes.float32})), same=False, result=lambda found, a: (a["dtype"],), compute=lambda d: d, accumulator=lambda d: d),
     axes=lambda shapes, attrs: f"{' '.join(names(len(shapes[0])))}, {' '.join(names(len(shapes[0])))} -> {' '.join(names(len(shapes[0])))}", shape=None, body=_requant_body, combiner=None,
-    identity=None, order=None, pad=None, fin=None, numpy=_requant_numpy, vjp=(NO_GRADIENT, NO_GRADIENT), nest="derived", batch=None, alias=False, quant=PART, tol=EXACT,
-    samples=_requant_samples, edges=(),
+    identity=None, order=None, pad=None, fin=None, numpy=_requant_numpy, vjp=(NO_GRADIENT, NO_GRADIENT), nest="derived", batch=None, alias=False, tol=EXACT,
+    quant=replace(PART, interval=lambda r, attrs: (attrs["lo"], attrs["hi"])), samples=_requant_samples, edges=(),
 ))  # fmt: skip
 
 
@@ -106,10 +107,6 @@ def requant(acc: Any, M: Any, *, z: int = 0, lo: int = -128, hi: int = 127, dtyp
     """int32 ``acc`` times float32 ``M`` (broadcast), rounded half to even onto the integers lo..hi around the zero point z."""
     a, m = broadcast(as_tensor(acc), as_tensor(M))
     return interp.bind(_requant, [a, m], {"z": int(z), "lo": int(lo), "hi": int(hi), "dtype": dtypes.as_dtype(dtype)})[0]
-
-
-# --------------------------------------------------------------------------------------------- contractions
-
 
 
 # --------------------------------------------------------------------------------------------------- tables
@@ -157,7 +154,7 @@ def _lookup(name: str, operands: tuple[str, ...], vjp: tuple[Any, ...], doc: str
         name=name, kind="indexing", doc=doc, source="docs/quantization.md Q8", operands=operands, results=("y",), attrs={},
         dtypes=Dtypes(accepted=(_CODES, dtypes.NUMERIC), same=False, result=lambda found, a: (found[1],), compute=lambda d: d, accumulator=lambda d: d),
         axes=None, shape=_table_shape, body=None, combiner=None, identity=None, order=None, pad=None, fin=None, numpy=_lookup_numpy, vjp=vjp, nest=_lookup_nest,
-        batch=_lookup_lanes(name), alias=False, quant=PART, tol=tol, samples=_lookup_samples(len(operands) - 2), edges=(),
+        batch=_lookup_lanes(name), alias=False, quant=replace(PART, interval=lambda r, attrs: r[1]), tol=tol, samples=_lookup_samples(len(operands) - 2), edges=(),
     ))  # fmt: skip
 
 

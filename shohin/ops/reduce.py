@@ -118,6 +118,38 @@ def var(x: Any, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool
     return reduced(_sum, centred * centred, dims, keepdims) / (count - correction)
 
 
+def _moments_vjp(x: Tensor, mean: Tensor, var: Tensor, g: Tensor, h: Tensor, axis: tuple[int, ...]) -> Tensor:
+    count = _product(x.shape[d] for d in axis)
+    away = x - _spread(mean, x.shape, axis)
+    return _spread(g / count, x.shape, axis) + away * _spread(h * (2 / count), x.shape, axis)
+
+
+_moments = register(Op(
+    name="moments", kind="reduction", doc="Mean and biased variance over ``axis``, in one pass.", source="Chan, Golub and LeVeque 1979", operands=("x",), results=("mean", "var"),
+    attrs={"axis": Attr(type="dims")},
+    dtypes=Dtypes(accepted=(dtypes.FLOATING,), same=True, result=lambda found, attrs: (found[0], found[0]), compute=kinds.compute_dtype, accumulator=kinds.compute_dtype),
+    axes=lambda shapes, a: "{0} -> {1}, {1}".format(" ".join(names(len(shapes[0]))), " ".join(n for i, n in enumerate(names(len(shapes[0]))) if i not in a["axis"])),
+    shape=None, body=None, combiner="moments", identity=lambda d: 0, order=None, pad=None, fin=None,
+    numpy=kinds.in_compute(lambda x, axis: (np.mean(x, axis=axis, dtype=x.dtype), np.var(x, axis=axis, dtype=x.dtype))), vjp=(_moments_vjp,),
+    nest="moments", batch=None, alias=False, quant=Quant.refuse("statistics of a batch are training's; quantize in evaluation mode"), tol=Tol(256, 1e-5),
+    samples=lambda rng: [Sample((rng.uniform(-2, 2, s).astype(np.float32),), {"axis": a}) for s, a in (((4, 5), (1,)), ((4, 5, 3), (0, 1)), ((37, 3), (0,)), ((3, 35), (0, 1)), ((7, 11, 9, 5), (0, 1, 2)))],
+    edges=(),
+))  # fmt: skip
+
+
+def moments(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> tuple[Tensor, Tensor]:
+    """(mean, biased variance) over ``axis``: what normalization asks for.
+
+    >>> [t.tolist() for t in moments(as_tensor([[1.0], [3.0]]), axis=0)]
+    [[2.0], [1.0]]
+    """
+    tensor = as_tensor(x)
+    dims = normalize_axis(axis, tensor.ndim, "moments: axis")
+    shape = tuple(1 if d in dims else n for d, n in enumerate(tensor.shape))
+    found = interp.bind(_moments, [tensor], {"axis": dims})
+    return (found[0].reshape(shape), found[1].reshape(shape)) if keepdims else (found[0], found[1])
+
+
 def std(x: Any, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
     """The square root of ``var``."""
     return sqrt(var(x, axis=axis, correction=correction, keepdims=keepdims))
@@ -185,4 +217,4 @@ def cumulative_sum(x: Any, /, *, axis: int | None = None) -> Tensor:
     return interp.bind(_cumsum, [tensor], {"axis": kinds.dim_of(axis or 0, tensor.ndim, "cumulative_sum: axis")})[0]
 
 
-__all__ = ["all", "any", "argmax", "argmin", "cumulative_sum", "max", "mean", "min", "prod", "std", "sum", "var"]
+__all__ = ["all", "any", "argmax", "argmin", "cumulative_sum", "max", "mean", "min", "moments", "prod", "std", "sum", "var"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from shohin.transforms.arguments import trainable
 
 if TYPE_CHECKING:
     from shohin.optim.transform import Transform
+
+UPDATE_HOOKS: list[Callable[[Module], None]] = []
+"""Called with the network at the end of each ``update``, as part of the step: schedules that count updates."""
 
 
 class Optimizer(Module):
@@ -76,6 +80,8 @@ class Optimizer(Module):
                 own[path] = value
         for path, cell in cells.items():
             cell.write(math.astype(params[path] + updates[path], cell.dtype))
+        for hook in UPDATE_HOOKS:
+            hook(net)
 
     def _rate(self, rate: Any, *, fixed: bool) -> Tensor:
         """float32: of a function its value at the count, of a number itself if ``fixed``, else what ``lr`` holds."""

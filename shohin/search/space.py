@@ -1,21 +1,27 @@
-"""Spaces: a function asks a ``Trial`` for its choices, so the space is the Python that it runs. No way comes twice."""
+"""Spaces: a function asks a ``Trial`` for its choices, so the space is the Python that it runs. No way comes twice.
+
+``pick`` steers Python; ``choice``, ``width``, ``repeat`` and ``bits`` say what a choice is about. A strategy fixes each.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from shohin.core.errors import StateError
+from shohin.core.module import Module, copy
+from shohin.nn import Sequential
 
 
 class Trial:
-    """One way through ``build``. ``number`` counts from 0."""
+    """One way through ``build``. ``number`` counts from 0; ``proposed`` has numbers of choices by name, where a strategy says."""
 
-    def __init__(self, space: Space, number: int) -> None:
+    def __init__(self, space: Space, number: int, proposed: Mapping[str, int] | None = None) -> None:
         self.number, self.seed, self._space = number, space.seed * 1_000_003 + number, space
         self._rng = np.random.default_rng([space.seed, number])
+        self._proposed = dict(proposed or {})
         self._path: tuple[int, ...] = ()
         self.picks: dict[str, Any] = {}
         self.options: dict[str, list[str]] = {}
@@ -34,10 +40,56 @@ class Trial:
             return self.picks[name]
         if not texts:
             raise StateError(f"pick({name!r}): there are no options")
-        k = self._space.choose(self._path, len(texts), self._rng)
+        k = self._space.choose(self._path, len(texts), self._rng, self._proposed.get(name))
         self._path += (k,)
         self.options[name], self.picks[name] = texts, options[k]
         return options[k]
+
+    def choice(self, name: str, options: Sequence[Callable[..., Any]]) -> Any:
+        """One of several modules (or functions on tensors), to stand at one place of the network.
+
+        >>> from shohin import nn
+        >>> Trial(Space(0), 0).choice("op", [nn.ReLU(), nn.Identity()]).__class__.__name__ in ("ReLU", "Identity")
+        True
+        """
+        for k, option in enumerate(options):
+            if not callable(option):
+                raise StateError(f"choice({name!r}): option {k} is {option!r}, expected a module; for values write pick")
+        return self.pick(name, options)
+
+    def width(self, name: str, most: int, *, min: int, step: int = 8) -> int:
+        """A number of channels: ``most``, or less by multiples of ``step``, at least ``min``.
+
+        >>> t = Trial(Space(0), 0)
+        >>> t.width("w", 64, min=16) in range(16, 65, 8), t.options["w"][0], t.options["w"][-1]
+        (True, '16', '64')
+        """
+        if not 1 <= min <= most or step < 1:
+            raise StateError(f"width({name!r}, {most}, min={min}, step={step}): expected 1 <= min <= most and a positive step")
+        return self.pick(name, [*range(most, min - 1, -step)][::-1])
+
+    def repeat(self, name: str, block: Callable[[], Any], *, max: int, min: int = 1) -> Sequential:
+        """``min`` to ``max`` blocks one after another; ``block()`` makes one, a module is copied.
+
+        >>> from shohin import nn
+        >>> 1 <= len(Trial(Space(0), 0).repeat("n", lambda: nn.Linear(4, 4), max=3)) <= 3
+        True
+        """
+        if not 0 <= min <= max:
+            raise StateError(f"repeat({name!r}, max={max}, min={min}): expected 0 <= min <= max")
+        count = self.pick(name, range(min, max + 1))
+        return Sequential(*(copy(block) if isinstance(block, Module) else block() for _ in range(count)))
+
+    def bits(self, name: str, options: Sequence[int]) -> int:
+        """A width of integers, for ``Quantize(w=...)`` or ``Palettize(bits=...)``.
+
+        >>> Trial(Space(0), 0).bits("b", (2, 4, 8)) in (2, 4, 8)
+        True
+        """
+        for n in options:
+            if not isinstance(n, int) or not 1 <= n <= 32:
+                raise StateError(f"bits({name!r}): {n!r} is no number of bits")
+        return self.pick(name, options)
 
     @property
     def path(self) -> tuple[int, ...]:
@@ -53,14 +105,15 @@ class Space:
         self.sizes: dict[tuple[int, ...], int] = {}
         self.empty: set[tuple[int, ...]] = set()
 
-    def choose(self, path: tuple[int, ...], count: int, rng: np.random.Generator) -> int:
-        """One of ``count`` branches below ``path`` that still hold something new."""
+    def choose(self, path: tuple[int, ...], count: int, rng: np.random.Generator, wanted: int | None = None) -> int:
+        """One of ``count`` branches below ``path`` that still hold something new: ``wanted`` if it does."""
         if self.sizes.setdefault(path, count) != count:
             raise StateError(
                 f"build offers {count} options where it offered {self.sizes[path]} before; it must not depend on chance"
             )
         left = [k for k in range(count) if (*path, k) not in self.empty]
-        return int(rng.choice(left))
+        drawn = int(rng.choice(left))
+        return wanted if wanted in left else drawn
 
     def done(self, path: tuple[int, ...]) -> None:
         """A path has been tried; a branch whose paths have all been tried is empty too."""

@@ -1,4 +1,4 @@
-"""``search``: draw, check exactly, train, measure, write down. Nothing is trained that cannot fit.
+"""``search``: propose, check exactly, train, measure, write down. Nothing is trained that cannot fit.
 
 Before training the network is exported with the weights that it starts with: its bytes, arena and instructions (int8
 code does not branch on data) are those that it will have. What is over the budget is rejected with the reason. The rest
@@ -18,19 +18,20 @@ from typing import Any
 
 import numpy as np
 
+from shohin.compress.calibration import batches
 from shohin.compress.plan import Plan
-from shohin.compress.quantize import batches
 from shohin.core.errors import BudgetError, CheckpointError, ShohinError, StateError
 from shohin.core.module import Module
 from shohin.deploy.artefact import Artefact, load_artefact
 from shohin.deploy.budget import Budget
 from shohin.deploy.export import export
 from shohin.deploy.measure import measure
+from shohin.deploy.stored import save
 from shohin.ops import random
 from shohin.search.space import Space, Trial
+from shohin.search.strategies import Random, Strategy
 from shohin.targets import get_target
 from shohin.train import digest
-from shohin.train.checkpoint import save
 
 LOG = "log.jsonl"
 NUMBERS = ("flash", "ram", "instructions")
@@ -50,6 +51,11 @@ class Record:
     measured: Mapping[str, Any]
     rejected: str
     folder: str
+
+    @property
+    def choices(self) -> dict[str, int]:
+        """The number of each choice by name, in the order in which they were asked."""
+        return dict(zip(self.options, self.path, strict=True))
 
     @property
     def artefact(self) -> Artefact:
@@ -131,23 +137,27 @@ def search(
     trials: int = 64,
     run: str | Path,
     seed: int = 0,
+    strategy: Strategy | None = None,
     fork: bool = False,
 ) -> Study:
     """Tries up to ``trials`` different ways through ``build`` and returns the study.
 
     Args:
-        build: ``build(t)`` gives a network, or a network and a ``Plan``; it chooses with ``t.pick(name, options)``.
+        build: ``build(t)`` gives a network, or a network and a ``Plan``; it chooses with ``t.pick(name, options)``,
+            ``t.choice``, ``t.width``, ``t.repeat`` and ``t.bits``.
         score: ``score(net)`` trains the module (after ``plan.apply``) in place and returns a number, higher is better.
         calibration: a data set or array, for the plans and for the measured inferences.
         run: the folder of the search; started again with the same ``build``, the search goes on.
+        strategy: ``Random()`` (the default), ``Evolution()``, or anything with their ``propose``.
         fork: begin anew in a folder that holds another search; the old log stays beside the new one.
 
     Raises:
-        StateError: ``build``, device, budget or seed differ from the search in the folder.
+        StateError: ``build``, device, budget, seed or strategy differ from the search in the folder.
     """
     get_target(device)
     folder = Path(run)
-    header = {"build": digest.function(build), "device": device, "budget": str(budget), "seed": str(seed)}
+    strategy = Random() if strategy is None else strategy
+    header = {"strategy": repr(strategy), "build": digest.function(build), "device": device, "budget": str(budget), "seed": str(seed)}
     log = _Log(folder, header, fork)
     space, records = Space(seed), list(log.records)
     for r in records:  # the tree as it was
@@ -157,7 +167,8 @@ def search(
     for number in range(len(records), trials):
         if space.exhausted:
             break
-        record = _one(build, score, Trial(space, number), calibration, device, budget, folder)
+        proposed = strategy.propose(records, np.random.default_rng([seed, number, 1]))
+        record = _one(build, score, Trial(space, number, proposed), calibration, device, budget, folder)
         space.done(record.path)
         log.append(record)
         records.append(record)

@@ -6,7 +6,6 @@ import importlib
 import pkgutil
 
 from shohin.targets.target import (
-    Instruction,
     Memory,
     RunResult,
     Strategy,
@@ -19,4 +18,4 @@ from shohin.targets.target import (
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["Instruction", "Memory", "RunResult", "Strategy", "Target", "get_target", "register_target", "target_names"]
+__all__ = ["Memory", "RunResult", "Strategy", "Target", "get_target", "register_target", "target_names"]

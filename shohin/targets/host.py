@@ -1,7 +1,7 @@
 """The machine that this process runs on, with its CPU's features resolved.
 
-``native`` is what the CPU has; the levels ``v3`` (AVX2, FMA) and ``v4`` (AVX-512) are x86-64's, ``vnni`` is v4 with
-8-bit dot products, for builds that are to run elsewhere or to be compared.
+``native`` is what the CPU has; the levels ``v3`` (AVX2, FMA) and ``v4`` (AVX-512) are x86-64's; instruction sets of the
+int8 kernels add more (``vnni`` is v4 with 8-bit dot products), for builds that are to run elsewhere or to be compared.
 Source: x86-64 psABI supplement, table 3.1 (micro-architecture levels).
 """
 
@@ -11,12 +11,11 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from shohin.compiler.kernel import GENERIC, Machine
 from shohin.core.errors import TargetError
+from shohin.kernels.instructions import SETS, InstructionSet
 from shohin.targets.native import Native
-from shohin.targets.target import Instruction, Target, register_target
+from shohin.targets.target import Target, register_target
 
 # Names of /proc/cpuinfo: pni is SSE3, abm is LZCNT. Each level contains the one before.
 _LEVELS: tuple[tuple[str, frozenset[str]], ...] = (
@@ -25,7 +24,7 @@ _LEVELS: tuple[tuple[str, frozenset[str]], ...] = (
     ("v4", frozenset("avx512f avx512bw avx512cd avx512dq avx512vl".split())),
 )
 # What can be built for: zig's names of the levels.
-LEVELS = {"native": "native", "v3": "x86_64_v3", "v4": "x86_64_v4", "vnni": "x86_64_v4+avx512vnni"}
+LEVELS = {"native": "native", "v3": "x86_64_v3", "v4": "x86_64_v4"} | {s.level: s.mcpu for s in SETS if s.level}
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 MACHINES = (
@@ -84,40 +83,27 @@ def _this_cpu() -> Cpu:
 CPU = _this_cpu()
 
 
-def _dot4(acc: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    products = a.astype(np.int64) * b.astype(np.int64)
-    return (acc + products.reshape(-1, 4).sum(axis=1)).astype(np.int32)
+def _in_force(features: frozenset[str]) -> InstructionSet | None:
+    """The set that the int8 kernels are compiled for on a CPU with these features."""
+    return next((s for s in SETS if s.features and s.features <= features), None)
 
 
-def _dot2(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return (a.astype(np.int64) * b.astype(np.int64)).reshape(-1, 2).sum(axis=1).astype(np.int32)
+def _features(level: str) -> frozenset[str]:
+    """Features of the CPUs that a level is for."""
+    for s in SETS:
+        if level == s.level:
+            return s.features
+    names = [name for name, _ in _LEVELS]
+    return frozenset().union(*(more for _, more in _LEVELS[: names.index(level) + 1])) if level in names else CPU.features
 
 
-# immintrin.h costs 0.2 s a file, but clang and gcc disagree on the names of the builtins beneath it.
-_VNNI512 = Instruction(
-    name="dot4_u8s8", doc="sixteen lanes: four products of unsigned by signed bytes added to an int32 (vpdpbusd)",
-    args=(("acc", ("int32", 16)), ("a", ("uint8", 64)), ("b", ("int8", 64))), result=("int32", 16), meaning=_dot4,
-    template="({result})_mm512_dpbusd_epi32((__m512i){acc}, (__m512i){a}, (__m512i){b})",
-    guard="defined __AVX512VNNI__", header="immintrin.h")
-_MADD512 = Instruction(
-    name="dot2_i16_512", doc="sixteen lanes: two products of int16 added in int32 (vpmaddwd)",
-    args=(("a", ("int16", 32)), ("b", ("int16", 32))), result=("int32", 16), meaning=_dot2,
-    template="({result})_mm512_madd_epi16((__m512i){a}, (__m512i){b})",
-    guard="defined __AVX512BW__", header="immintrin.h")
-_MADD256 = Instruction(
-    name="dot2_i16", doc="eight lanes: two products of int16 added in int32 (vpmaddwd)",
-    args=(("a", ("int16", 16)), ("b", ("int16", 16))), result=("int32", 8), meaning=_dot2,
-    template="({result})_mm256_madd_epi16((__m256i){a}, (__m256i){b})",
-    guard="defined __AVX2__", header="immintrin.h")
-
-
-def _instructions(reached: str, vnni: bool) -> tuple[Instruction, ...]:
-    return ((_MADD256,) if reached in ("v3", "v4") else ()) + ((_MADD512,) if reached == "v4" else ()) + (
-        (_VNNI512,) if reached == "v4" and vnni else ())
+def _base(level: str) -> str:
+    """The level of x86-64 that a level stands on."""
+    return LEVELS[level].partition("+")[0].removeprefix("x86_64_")
 
 
 def host(level: str = "native", *, cc: str | None = None) -> Target:
-    """The host as a target at an instruction level: ``native``, ``v3``, ``v4`` or ``vnni``.
+    """The host as a target at an instruction level of ``LEVELS``: ``native``, ``v3``, ``v4``, ``vnni`` ...
 
     ``cc`` overrides the compiler. Building works everywhere. Raises ``TargetError`` for an unknown level, or an x86-64
     level elsewhere.
@@ -126,21 +112,20 @@ def host(level: str = "native", *, cc: str | None = None) -> Target:
         raise TargetError(f"level={level!r} is not an instruction level of a host; known: {', '.join(LEVELS)}")
     if level != "native" and CPU.machine != "x86_64":
         raise TargetError(f"level={level!r} is an x86-64 level, this host is {CPU.machine}; use level='native'")
-    reached = {"native": CPU.level, "vnni": "v4"}.get(level, level)
-    vnni = "avx512_vnni" in CPU.features if level == "native" else level == "vnni"
+    reached = CPU.level if level == "native" else _base(level)
+    best = _in_force(_features(level))
     return Target(
-        name="host", doc=f"this machine: {CPU.model} ({CPU.machine} {reached}{', VNNI' if vnni else ''})",
+        name="host", doc=f"this machine: {CPU.model} ({CPU.machine} {reached}{f'; {best.doc}' if best else ''})",
         triple="", mcpu=LEVELS[level],
         cflags=("-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"),
-        float_unit=True, memories=(), strategy=Native(cc=cc),
-        instructions=_instructions(reached, vnni), machines=MACHINES)
+        float_unit=True, memories=(), strategy=Native(cc=cc), machines=MACHINES)
 
 
 def can_run(level: str) -> bool:
     """Whether this CPU executes code built for ``level``."""
-    if level == "vnni":
-        return CPU.level == "v4" and "avx512_vnni" in CPU.features
-    return level == "native" or (CPU.machine == "x86_64" and CPU.level >= level)
+    if level == "native":
+        return True
+    return CPU.machine == "x86_64" and CPU.level >= _base(level) and _features(level) <= CPU.features
 
 
 TARGET = register_target(host())

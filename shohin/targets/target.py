@@ -1,4 +1,4 @@
-"""What a device is: its instruction set, memories, instructions, and how something runs on it.
+"""What a device is: its processor, its memories, and how something runs on it.
 
 A target is one file in this folder that defines ``TARGET``; it is found by being there. The exporter reads what the C
 is written for and which memories it must fit; whoever wants numbers asks the target's strategy to build and run.
@@ -7,7 +7,6 @@ is written for and which memories it must fit; whoever wants numbers asks the ta
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,29 +29,6 @@ class Memory:
     size: int
     address: int
     kind: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Instruction:
-    """An instruction that kernels' C relies on: how it is written, and the plain meaning that a test holds it to.
-
-    Kernels stand below targets and write their intrinsics by hand, under the compiler's own macros; no template is
-    filled in by them.
-
-    ``args`` are (name, type) pairs and ``result`` is a type; a type is a dtype and a number of lanes, such as
-    ``("int8", 16)``, one lane for a scalar. ``meaning`` takes NumPy arrays of those types, in the order of ``args``,
-    and returns the result. ``template`` is a C expression with ``{name}`` for each argument and ``{result}``
-    for the C type of the result; it may be used where the macro condition ``guard`` holds, after including ``header``.
-    """
-
-    name: str
-    args: tuple[tuple[str, tuple[str, int]], ...]
-    result: tuple[str, int]
-    meaning: Callable[..., np.ndarray]
-    template: str
-    guard: str
-    header: str
-    doc: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +85,8 @@ class Target:
     ``triple`` (empty: this machine), ``mcpu`` and ``cflags`` (all other flags) are the compiler's; ``float_unit``:
     float32 in hardware, without which nothing is exported.
     ``machines`` is what the C is written for: preprocessor conditions, and what kernels and loops may assume where they
-    hold (the first that does; empty: always). ``instructions`` are those that kernels use by name, with their tested meaning.
+    hold (the first that does; empty: always); the instructions of the int8 kernels are chosen by the compiler's own macros
+    (``kernels/instructions``).
     """
 
     name: str
@@ -120,7 +97,6 @@ class Target:
     float_unit: bool
     memories: tuple[Memory, ...]
     strategy: Strategy = field(repr=False)
-    instructions: tuple[Instruction, ...] = field(default=(), repr=False)
     machines: tuple[tuple[str, Machine], ...] = field(default=(("", GENERIC),), repr=False)
 
     def memory(self, kind: str, bytes_needed: int, what: str) -> Memory:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from shohin.compiler.jit import jit
+from shohin.compiler.jit import Jit, jit
 from shohin.core import dtypes, interp
 from shohin.core.errors import DataError, NonFiniteError, StateError
 from shohin.core.module import Module, mode
@@ -107,7 +107,7 @@ def fit(net: Module, loss: Function, train: Dataset, opt: Optimizer, epochs: int
     shown = reporter(progress)(epochs, position.epoch, steps, batch, getattr(metric, "__name__", "metric"))
     if position.epoch >= epochs:
         return History(tuple(records), position.best_epoch)
-    step = _step(loss, schedule, augment)
+    step = training_step(loss, schedule=schedule, augment=augment)
     with mode(net, training=True), shown:
         for epoch in range(position.epoch + 1, epochs + 1):
             started, total = time.perf_counter(), 0.0
@@ -131,8 +131,17 @@ def fit(net: Module, loss: Function, train: Dataset, opt: Optimizer, epochs: int
     return History(tuple(records), position.best_epoch)
 
 
-def _step(loss: Function, schedule: Function | None, augment: Function | None) -> Callable[..., Tensor]:
-    """One update as one program."""
+def training_step(
+    loss: Function, *, schedule: Function | None = None, augment: Function | None = None, threads: int | None = None
+) -> Jit:
+    """``step(net, opt, x, y)``: forward, backward and update as one program, as ``fit`` runs it; gives the loss.
+
+    >>> from shohin import nn, optim
+    >>> step = training_step(lambda net, x, y: nn.mse_loss(net(x), y))
+    >>> net = nn.Linear(1, 1)
+    >>> step(net, optim.sgd(0.5).init(net), np.ones((4, 1), np.float32), np.ones((4, 1), np.float32)).shape
+    ()
+    """
 
     def step(net: Module, opt: Optimizer, x: Any, y: Any) -> Tensor:
         x, y = as_tensor(x), as_tensor(y)
@@ -140,7 +149,7 @@ def _step(loss: Function, schedule: Function | None, augment: Function | None) -
         opt.update(net, grads, lr=schedule)
         return value
 
-    return jit(step)
+    return jit(step, threads=threads)
 
 
 def _checked(net: Any, loss: Any, train: Any, opt: Any, epochs: Any, test: Any, metric: Any) -> Function | None:
@@ -228,4 +237,4 @@ def _not_finite(
     )
 
 
-__all__ = ["History", "evaluate", "fit"]
+__all__ = ["History", "evaluate", "fit", "training_step"]

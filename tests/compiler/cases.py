@@ -201,6 +201,26 @@ def several() -> Cases:
     return cases
 
 
+def moments() -> Cases:
+    """Mean and m2 of every layout, in both schedules of ``chunks8``, beside a plain sum, far from zero."""
+    cases = Cases(17)
+    wide = {"results": ({"c": 2051}, {"n": 75}, "nc"), "short chunks": ({"c": 33}, {"n": 65}, "nc"), "uneven": ({"c": 17}, {"n": 9, "h": 31}, "nhc")}
+    for li, (free, red, index) in enumerate((*LAYOUTS.values(), *wide.values())):
+        extents = {**free, **red}
+        shape = tuple(extents[i] for i in index)
+        dtype = F32
+        x = cases.input(*shape, values=cases.rng.standard_normal(shape) + 10 * (li % 3))
+        term = cases.load(x, *index) * 0.5
+        pair = Acc(("mean", "m2"), "moments", (const(0, dtype), const(0, dtype)), (term,), (dtype, dtype))
+        outs = [(cases.output(*free.values(), dtype=dtype), tuple(free), Name(n, dtype)) for n in ("mean", "m2")]
+        accs: tuple[Acc, ...] = (pair,)
+        if li % 2:
+            accs = (acc("s", "add", dtype, term), pair)
+            outs.append((cases.output(*free.values(), dtype=dtype), tuple(free), Name("s", dtype)))
+        cases.nest(free, red, accs, outs, "chunks8")
+    return cases
+
+
 def windows() -> Cases:
     """Predicated loads: padding on uniform and on vector axes, strided windows, inverse windows."""
     cases = Cases(9)
@@ -369,11 +389,11 @@ def larger() -> Cases:
     return cases
 
 
-NAMES = ("reductions", "several", "windows", "movements")
+NAMES = ("reductions", "several", "moments", "windows", "movements")
 
 
 def build(name: str) -> Cases:
-    return {"reductions": reductions, "several": several, "windows": windows, "movements": movements}[name]()
+    return {"reductions": reductions, "several": several, "moments": moments, "windows": windows, "movements": movements}[name]()
 
 
 @lru_cache(maxsize=8)

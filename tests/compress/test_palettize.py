@@ -8,7 +8,8 @@ import pytest
 import shohin as sh
 from shohin import nn
 from shohin.compress import Plan, Quantize
-from shohin.compress.palettize import Palettize, kmeans, nearest
+from shohin.compress.palettize import Palettize, kmeans
+from shohin.compress.table import nearest
 from shohin.core.errors import PlanError
 from shohin.deploy.library import build_library
 from shohin.kernels import palette as palette_kernels

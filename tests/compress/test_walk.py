@@ -46,7 +46,7 @@ def test_regions_of_the_awkward_network():
     assert found["/add#1"].nodes == ("/add#0", "/add#1", "/relu#0") and found["/add#1"].signs == (1, 1, 1)
     assert found["/subtract#0"].signs == (1, -1)
     assert found["wide/conv2d#0"].terms == 576
-    assert found["alone/batch_norm#0"].op == "scale"
+    assert found["alone/batch_norm#0"].op is None
     assert sorted(np.unique(found["/window_sum2d#0"].n).tolist()) == [4, 6, 9]
     assert found["/window_sum2d#1"].n == 4
     assert {s.kind for s in program.steps} == {"entry", "contract", "table", "add", "mul", "pool", "concat", "move"}
@@ -110,7 +110,7 @@ def test_constants_make_tables_and_vectors_over_channels_make_scalings():
     p = steps(lambda net, x: net.by * (3 - x / 2) + net.by, IMAGE, by=by)
     assert kinds(p) == ["table", "table", "contract"]
     last = p.steps[-1]
-    assert last.op == "scale" and last.weight == last.bias
+    assert last.op is None and last.weight == last.bias
 
 
 def test_linear_layers_take_in_their_reshapes():
@@ -118,7 +118,7 @@ def test_linear_layers_take_in_their_reshapes():
     assert [s.kind for s in p.steps] == ["entry", "move", "contract"] and p.steps[-1].shape == (2, 5, 3)
     w = nn.Param(np.ones((4, 3), np.float32))
     p = steps(lambda net, x: x @ net.w, (2, 4), w=w)
-    assert p.steps[-1].transpose and p.steps[-1].channels == 3
+    assert p.steps[-1].axis == 1 and p.steps[-1].channels == 3
 
 
 @pytest.mark.parametrize(

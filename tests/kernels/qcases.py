@@ -1,4 +1,4 @@
-"""One network of many odd integer contractions side by side: one input, one output, so that any target can run it."""
+"""One network of many odd integer contractions and pools side by side: one input, one output, so that any target can run it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shohin.core.nest import KernelCall, Program
 from shohin.core.op import Aval
 from shohin.core.tensor import Tensor, as_tensor
 from shohin.core.trace import stage
-from shohin.ops import math, move, qlinear, quant
+from shohin.ops import linear, math, move, qlinear, quant
 
 Op = Callable[[Tensor], Tensor]
 
@@ -35,6 +35,8 @@ class Cases:
             self.conv(c, o, kernel, groups, k)
         for k, (m, terms, n) in enumerate(((1, 64, 10), (1, 70, 5), (3, 9, 70), (5, 32, 4), (40, 130, 3))):
             self.matmul(m, terms, n, k)
+        for c, kernel, stride, padding in ((1, 2, 2, 0), (16, 3, 2, 1), (17, 3, 1, 1), (64, 2, 1, 0), (37, 5, 3, 2), (300, 3, 2, 1)):
+            self.pool(c, kernel, stride, padding)
 
     def draw(self) -> tuple[int, int, int, int]:
         pick = lambda *values: int(self.rng.choice(values))
@@ -79,6 +81,10 @@ class Cases:
     def matmul(self, m: int, terms: int, n: int, k: int) -> None:
         w = self.weights(n, terms)
         self.layers.append(((m, terms), lambda q: self.close_later(qlinear.qmatmul(q, as_tensor(w), zero=-3), terms, k), f"matmul {m} {terms} {n}"))
+
+    def pool(self, c: int, kernel: int, stride: int, padding: int) -> None:
+        body = lambda q: linear.max_pool2d(q, kernel, stride, padding)
+        self.layers.append(((1, 7, 6, c), body, f"max pool {c} {kernel} {stride} {padding}"))
 
     def close_later(self, acc: Tensor, terms: int, k: int) -> Tensor:
         self.rng = np.random.default_rng(k)  # the same constants at every tracing

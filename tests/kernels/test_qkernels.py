@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from shohin.compiler.kernel import Machine
 from shohin.compiler.program import compile_program, machine
 from shohin.core import dtypes
 from shohin.core.op import Aval
@@ -18,26 +19,19 @@ from shohin.core.trace import stage
 from shohin.deploy.library import build_library
 from shohin.deploy.source import DEVICE, Grid, write_c
 from shohin.kernels import qcommon
+from shohin.kernels.instructions import SETS, InstructionSet, avx_vnni
 from shohin.ops import math, qlinear, quant
 from shohin.targets import get_target, target_names
 from shohin.targets.board import QemuBoard, build_firmware, run_firmware
-from shohin.targets.host import can_run
+from shohin.targets.host import CPU, can_run, host
+from shohin.targets.native import build_shared
 from tests.kernels.qcases import Cases, kernels, program
 from tests.targets.emulator import require_emulator
+from tests.targets.user_mode import require_user_mode, run_aarch64
 
 GRID = Grid(scale=1.0, zero=0)
-NEON = """
-typedef int8_t int8x16_t __attribute__((vector_size(16))); typedef int32_t int32x4_t __attribute__((vector_size(16)));
-static int8x16_t vld1q_s8(const int8_t *p) { int8x16_t v; memcpy(&v, p, 16); return v; }
-static int32x4_t vld1q_s32(const int32_t *p) { int32x4_t v; memcpy(&v, p, 16); return v; }
-static void vst1q_s32(int32_t *p, int32x4_t v) { memcpy(p, &v, 16); }
-static int32x4_t vdupq_n_s32(int32_t x) { return (int32x4_t){x, x, x, x}; }
-static int32x4_t vaddq_s32(int32x4_t a, int32x4_t b) { return a + b; }
-static int32x4_t vpaddq_s32(int32x4_t a, int32x4_t b) { return (int32x4_t){a[0] + a[1], a[2] + a[3], b[0] + b[1], b[2] + b[3]}; }
-static int32x4_t vdotq_s32(int32x4_t c, int8x16_t a, int8x16_t b) { for (int i = 0; i < 16; i++) c[i / 4] += a[i] * b[i]; return c; }
-"""
-"""The meaning of the few NEON instructions in use, for machines that have none."""
-
+COMPUTER = (("", Machine(level="generic", vector_bytes=16, features=frozenset(), threads=1)),)
+"""C that may use every instruction set, with loops for the narrowest vectors."""
 
 @pytest.fixture(scope="module")
 def cases() -> Cases:
@@ -63,10 +57,10 @@ def differing(cases: Cases, got: np.ndarray, want: np.ndarray) -> list[str]:
     return wrong
 
 
-def test_kernels_take_all_contractions(cases: Cases) -> None:
+def test_kernels_take_all_contractions_and_pools(cases: Cases) -> None:
     found = kernels(program(cases.graph()))
     assert len(found) == len(cases.layers)
-    assert set(found) == {"qconv2d_dot", "qconv2d_depthwise", "qmatmul_dot"}
+    assert set(found) == {"qconv2d_dot", "qconv2d_depthwise", "qmatmul_dot", "max_pool2d_int8"}
 
 
 @pytest.mark.parametrize("cc", [None, "gcc"])
@@ -90,15 +84,48 @@ def test_a_computer_s_artefact_gives_them_too(cases: Cases, tmp_path: Path) -> N
         assert differing(cases, build_library(tmp_path).run(x), want) == []
 
 
-@pytest.mark.parametrize("branch", ["plain", "neon"])
-def test_other_branches_give_them_too(cases: Cases, branch: str, tmp_path: Path) -> None:
-    text = re.sub(r"defined\(__AVX\w+__\)", "0", write(cases, tmp_path))
-    if branch == "neon":
-        text = text.replace("defined(__ARM_FEATURE_DOTPROD) && defined(__aarch64__)", "1").replace("#include <arm_neon.h>", NEON)
-        assert "vpaddq_s32(int32x4_t" in text
+def only(text: str, *kept: str) -> str:
+    """The C with the guards of all instruction sets but these false."""
+    for s in SETS:
+        if s.name not in kept:
+            assert f"if {s.guard} /*" in text
+            text = text.replace(f"if {s.guard} /*", "if 0 /*")
+    return text
+
+
+def test_plain_c_gives_them_too(cases: Cases, tmp_path: Path) -> None:
+    text = only(write(cases, tmp_path, COMPUTER))
     (tmp_path / "network.c").write_text(text)
     x = cases.inputs(3)
     assert differing(cases, build_library(tmp_path).run(x), cases.reference(x)) == []
+
+
+@pytest.mark.skipif(not can_run("vnni"), reason="the instruction is run in its AVX-512 form, which this CPU lacks")
+def test_vnni_of_256_bits_gives_them_too(cases: Cases, tmp_path: Path) -> None:
+    """AVX-VNNI's branch with the same instruction in AVX-512's encoding, which more machines have."""
+    text = only(write(cases, tmp_path, COMPUTER), "AVX_VNNI").replace(f"if {avx_vnni.GUARD} /*", "if 1 /*")
+    assert "_mm256_dpbusd_avx_epi32" in text
+    (tmp_path / "network.c").write_text(text.replace("_mm256_dpbusd_avx_epi32", "_mm256_dpbusd_epi32"))
+    x = cases.inputs(3)
+    assert differing(cases, build_library(tmp_path, level="vnni").run(x), cases.reference(x)) == []
+
+
+@pytest.mark.parametrize("cc", ["zig", "gcc"])
+@pytest.mark.parametrize("level", ["v3", "vnni", "avxvnni"])
+def test_no_warnings(level: str, cc: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if CPU.machine != "x86_64" or (cc == "gcc" and not shutil.which(cc)):
+        pytest.skip(f"no {cc} for x86-64 here")
+    monkeypatch.setattr("shohin.targets.native.WARNINGS", ("-Wall", "-Wextra", "-Werror"))
+    write(Cases(0, 14), tmp_path, get_target("host").machines)
+    build_shared(tmp_path, tmp_path / "build", host(level, cc=cc))
+
+
+@pytest.mark.parametrize("s", [s for s in SETS if "aarch64" in s.guard], ids=lambda s: s.name)
+def test_aarch64_gives_them_too(cases: Cases, s: InstructionSet, tmp_path: Path) -> None:
+    require_user_mode()
+    write(cases, tmp_path)
+    x = cases.inputs(3)
+    assert differing(cases, run_aarch64(tmp_path, x, s.mcpu), cases.reference(x)) == []
 
 
 @pytest.mark.parametrize("board", [name for name in target_names() if isinstance(get_target(name).strategy, QemuBoard)])

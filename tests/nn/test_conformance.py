@@ -47,6 +47,12 @@ LAYERS = {
     "Dropout": (lambda: nn.Dropout(0.3), (3, 4), (3, 4)),
     "Sequential": (lambda: nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)), (2, 4), (2, 2)),
     "MultiheadAttention": (lambda: nn.MultiheadAttention(4, 2), (2, 3, 4), (2, 3, 4)),
+    "TransformerEncoderLayer": (lambda: nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0), (2, 3, 4), (2, 3, 4)),
+    "TransformerEncoderLayer pre-norm": (
+        lambda: nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0, activation="gelu", norm_first=True),
+        (2, 3, 4),
+        (2, 3, 4),
+    ),
     "SqueezeExcite": (lambda: nn.SqueezeExcite(4), (2, 3, 3, 4), (2, 3, 3, 4)),
     "GRU": (lambda: nn.GRU(3, 2), (2, 4, 3), (2, 4, 2)),
     "GRU deep": (lambda: nn.GRU(3, 2, num_layers=2, bidirectional=True), (2, 3, 3), (2, 3, 4)),

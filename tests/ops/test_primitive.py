@@ -201,9 +201,9 @@ def test_bodies_that_do_not_fit(registry):
 @pytest.mark.parametrize(
     "field, value, text",
     [
-        ("nest", "own", "nest is 'own', expected one of derived, control, arg, running, rank, scatter, last or an index function"),
+        ("nest", "own", "nest is 'own', expected one of derived, control, arg, moments, running, rank, scatter, last or an index function"),
         ("nest", "derive", "did you mean 'derived'"),
-        ("combiner", "plus", "combiner is 'plus', expected one of add, mul, max, min, or, and, fma or None"),
+        ("combiner", "plus", "combiner is 'plus', expected one of add, mul, max, min, or, and, fma, moments or None"),
         ("order", "lanes8", "order is 'lanes8', expected one of sequence, lanes16, chunks8 or None"),
         ("quant", sh.primitive.Quant("tabel"), "quant.kind is 'tabel', expected one of .*did you mean 'table'"),
         ("nest", "rank", "nest 'rank' does not read a body"),

@@ -168,6 +168,70 @@ def test_rule_01_static_attributes_do_not_change_inside():
     assert m.calls == 2
 
 
+def test_rule_01_a_count_of_calls_counts_where_code_runs_once_a_call():
+    """In eager, and inside grad and vmap of eager, which run the function once."""
+    m = nn.Module()
+    m.calls = 0
+
+    def f(v):
+        m.calls += 1
+        return (v * v).sum()
+
+    f(sh.asarray([1.0]))
+    sh.grad(f)(sh.asarray([1.0]))
+    sh.vmap(f)(sh.asarray([1.0, 2.0]))
+    assert m.calls == 3
+    for wrap in (sh.jit, lambda f: sh.grad(sh.jit(f)), sh.checkpoint):
+        with pytest.raises(sh.StateError, match=r"Module\.calls is static.*hold it in nn\.Buffer, or change it outside"):
+            wrap(f)(sh.asarray([1.0]))
+    assert m.calls == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m.l.append(Dense()),
+        lambda m: m.l.pop(),
+        lambda m: m.l.extend([1]),
+        lambda m: m.l.__setitem__(0, Dense()),
+        lambda m: m.d.update(a=Dense()),
+        lambda m: m.d.__setitem__("b", 1),
+        lambda m: m.d.clear(),
+        lambda m: setattr(m, "l", []),
+        lambda m: setattr(m.l[0], "weight", nn.Param(np.zeros((3, 3), np.float32))),
+        lambda m: delattr(m, "d"),
+    ],
+)
+def test_rule_01_lists_and_dicts_do_not_change_inside_either(change):
+    m = nn.Module()
+    m.l, m.d = [Dense(), 2], {"a": Dense()}
+    state = lambda: ([(path, id(v)) for path, v in m.named()], list(vars(m)), list(getattr(m, "d", "")), list(m.l))
+    before = state()
+
+    def f(m, x):
+        change(m)
+        return x
+
+    with pytest.raises(sh.StateError, match="is static and cannot change inside"):
+        sh.jit(f)(m, X)
+    assert state() == before
+    change(m)
+    assert state() != before, "outside it does change"
+
+
+def test_rule_01_what_is_built_inside_may_change_its_lists_and_mode(runner):
+    def f(x):
+        m = nn.Module()
+        m.l = [Counter()]
+        m.l.append(Dense())
+        m.d = {}
+        m.d["k"] = 2.0
+        m.eval()
+        return m.l[1](m.l[0](x)) * m.d["k"] if not m.l[1].training else x
+
+    np.testing.assert_allclose(runner(f)(sh.asarray(X)), Dense()(X) * 2, rtol=1e-5, atol=1e-6)
+
+
 def test_rule_01_a_module_built_inside_may_change(runner):
     def f(x):
         m = nn.Module()
@@ -191,6 +255,15 @@ def test_rule_01_requires_grad_is_static(runner):
         with pytest.raises(sh.StateError, match="requires_grad"):
             runner(f)(net)
         assert net.cells()["bias"].requires_grad
+
+
+@pytest.mark.parametrize("make", [lambda: optim.sgd(0.1, momentum=0.9), lambda: optim.adamw(1e-2)])
+def test_rule_01_optimizer_state_exists_before_the_first_trace(make, runner):
+    net = Dense()
+    opt = make().init(net)
+    before = list(opt.cells())
+    runner(lambda net, opt, x: opt.update(net, sh.grad(loss_fn)(net, x)))(net, opt, X)
+    assert list(opt.cells()) == before and len(before) > 2
 
 
 def test_rule_02_a_tied_weight_is_one_cell(runner):

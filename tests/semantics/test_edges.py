@@ -1,10 +1,15 @@
 """state.md, rules 4 and 5: what a program sees, and write-back."""
 
+import dataclasses
+import functools
+from textwrap import dedent
+
 import numpy as np
 import pytest
 
 import shohin as sh
 from shohin import nn, optim
+from shohin.compiler import captures, key
 from tests.semantics.models import Dense, Net, Norm, X, loss_fn, same, state_of
 
 # ------------------------------------------------------------------------------------------------ rule 4
@@ -15,6 +20,18 @@ def test_rule_04_a_captured_module_is_an_error():
     for wrap in (lambda f: sh.jit(f), lambda f: sh.grad(sh.jit(f)), lambda f: sh.jit(sh.jit(f))):
         with pytest.raises(sh.CaptureError, match=r"(weight|Dense).*argument"):
             wrap(lambda x: net(x).sum())(sh.asarray(X))
+
+
+def test_rule_04_what_an_export_captures_is_an_error(tmp_path):
+    """What would be shipped as a constant although the network does not hold it."""
+    other, t = Dense(), sh.ones(3)
+    for forward in (lambda x: other(x), lambda x: x + t, lambda x: x * other.bias):
+        net = nn.Module()
+        net.forward = forward
+        with pytest.raises(sh.CaptureError, match=r"export (calls|uses|reads) .*pass it|pass the module"):
+            sh.export(net, X[:1], device="host", to=tmp_path / "net")
+    net.forward = lambda x: x * np.float32([1, 2, 3])
+    sh.export(net, X[:1], device="host", to=tmp_path / "net")
 
 
 def test_rule_04_calling_a_module_without_cells_is_a_capture_too():
@@ -65,6 +82,8 @@ def test_rule_04_a_constant_of_a_function_called_by_name():
 
 def test_rule_04_const_is_a_constant():
     c = sh.const(np.float32([1, 2, 3]))
+    double = sh.jit(lambda x: x * 2.0)
+    assert double(c).tolist() == double(c).tolist() == [2, 4, 6]
     assert sh.jit(lambda x: x * c)(np.float32([1, 1, 1])).tolist() == [1, 2, 3]
 
 
@@ -80,6 +99,111 @@ def test_rule_04_a_name_bound_to_a_new_function():
         return x * 3
 
     assert run(one).tolist() == [3]
+
+
+def test_rule_04_constants_of_every_kind_are_compared():
+    """-0.0 is not 0.0, nan is nan, True is not 1; text, functions, wrapped and bound ones are seen through."""
+    k, text, act = 0.0, "mul", lambda y: y * scale
+    scale = 2.0
+    run = sh.jit(lambda x: sh.vmap(lambda y: act(y) if text == "mul" else y)(1.0 / (x * k + k)))
+    one = np.float32([1])
+    assert run(one).tolist() == [float("inf")]
+    k = -0.0
+    assert run(one).tolist() == [float("-inf")]
+    k = float("nan")
+    run(one)
+    k = float("nan")
+    assert np.isnan(run(one)).all() and len(run.traces) == 3
+    k = 0.5
+    assert run(one).tolist() == [2]
+    scale = 3.0
+    assert run(one).tolist() == [3], "looked up by a function that is called by name, inside vmap"
+    act = functools.partial(lambda a, y: y * a * scale, 10.0)
+    assert run(one).tolist() == [30]
+    scale = 1.0
+    assert run(one).tolist() == [10], "through a partial that was bound after the first call"
+    act = sh.jit(lambda y: y + scale)
+    assert run(one).tolist() == [2]
+    scale = 2.0
+    assert run(one).tolist() == [3], "through a compiled function"
+    text = "no"
+    assert run(one).tolist() == [1]
+    flag = True
+    run = sh.jit(lambda x: x * 2.0 if flag is True else x * 5.0)
+    assert run(one).tolist() == [2]
+    flag = 1
+    assert run(one).tolist() == [5]
+
+
+def test_rule_04_libraries_are_looked_up_but_not_through():
+    """A call looks at the function's own names, not at those of all the libraries behind them."""
+
+    def f(x):
+        return x * len(dedent(text)) + scale(x)
+
+    @functools.lru_cache
+    def scale(x):
+        return x * k
+
+    text, k = " ab", 2.0
+    assert {name for _, name in captures.lookups(f)} == {"len", "dedent", "text", "scale", "k"}
+
+
+def test_rule_04_a_name_that_is_bound_later():
+    """`abs` of the builtins until the module has one of its own."""
+    space = {"sh": sh}
+    exec("def f(x):\n    return abs(x)", space)
+    run = sh.jit(space["f"])
+    one = np.float32([-1])
+    assert run(one).tolist() == [1]
+    space["abs"] = lambda x: x * 7.0
+    assert run(one).tolist() == [-7]
+    del space["abs"]
+    assert run(one).tolist() == [1]
+
+
+def test_rule_04_contents_of_captured_containers_are_not_seen():
+    """As the documentation of jit says: bind the name anew."""
+    table = {"k": 2.0}
+    run = sh.jit(lambda x: x * table["k"])
+    one = np.float32([1])
+    run(one)
+    table["k"] = 3.0
+    assert run(one).tolist() == [2]
+    table = {"k": 3.0}
+    assert run(one).tolist() == [3]
+
+
+def test_rule_04_a_tensor_made_in_the_trace_is_no_capture():
+    assert sh.jit(lambda x: x + sh.ones(3) + sh.asarray([1.0, 2.0, 3.0]))(np.zeros(3, np.float32)).tolist() == [2, 3, 4]
+
+
+def test_rule_04_static_arguments():
+    """By value with their type, by identity where a class says nothing, refused where they can change unseen."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        k: float
+
+    @dataclasses.dataclass
+    class Loose:
+        k: float
+
+    class Plain:
+        k = 2.0
+
+    run = sh.jit(lambda x, c: x * (c.k if hasattr(c, "k") else (10 if c is True else 20)))
+    one, plain = np.float32([1]), Plain()
+    assert run(one, Config(3.0)).tolist() == run(one, Config(3.0)).tolist() == [3] and len(run.traces) == 1
+    assert run(one, Config(4.0)).tolist() == [4]
+    assert run(one, 1).tolist() == [20] and run(one, True).tolist() == [10] and run(one, 1).tolist() == [20]
+    assert run(one, plain).tolist() == run(one, plain).tolist() == [2] and len(run.traces) == 5
+    for bad in (Loose(1.0), {1, 2}):
+        with pytest.raises(sh.StateError, match=rf"argument c is a {type(bad).__name__}, which can change unseen.*hashable"):
+            run(one, bad)
+    where = [sh.nn.Buffer(one)]
+    with pytest.raises(sh.TraceError, match=r"argument c\[0\]: a cell was passed"):
+        run(one, where)
 
 
 def test_rule_04_kinds_of_arguments():
@@ -105,6 +229,25 @@ def test_rule_04_attributes_of_a_module_are_in_the_key():
     assert run(m, one).tolist() == [3, 6, 3]
     m.n = 2
     assert run(m, one).tolist() == [6, 12, 6] and len(run.traces) == 4
+
+
+def test_rule_04_private_attributes_are_in_the_key_too():
+    m = Dense()
+    m._scale, m._more, m._other = 2.0, [1, {"k": 1.0}], Dense()
+    run = sh.jit(lambda m, x: x * m._scale * m._more[0] * m._more[1]["k"])
+    one = np.float32([1, 1, 1])
+    assert run(m, one).tolist() == [2, 2, 2]
+    m._scale = 3.0
+    assert run(m, one).tolist() == [3, 3, 3]
+    m._more[0] = 2
+    assert run(m, one).tolist() == [6, 6, 6]
+    m._more[1]["k"] = 0.5
+    assert run(m, one).tolist() == [3, 3, 3] and run.traces[3] == "m._more.1.k: 1.0 -> 0.5" + key.HINT
+    m._other = Dense()
+    run(m, one)
+    assert len(run.traces) == 4
+    with pytest.raises(sh.CaptureError, match="pass the module or cell"):
+        sh.jit(lambda m, x: x + m._other.bias)(m, one)
 
 
 def test_rule_04_the_generator_is_an_implicit_argument():
@@ -198,8 +341,8 @@ def test_rule_04_a_name_bound_to_a_new_module_between_two_calls():
     assert not np.allclose(first, second)
 
 
-def test_rule_04_one_program_serves_equal_modules():
-    """Two modules of one structure share a program, and each gets its own writes."""
+def test_rule_04_one_function_serves_equal_modules():
+    """Two modules of one structure get each its own writes (and its own trace: a closure may tell them apart)."""
     step = sh.jit(lambda net, x: net(x))
     a, b = Norm(), Norm()
     step(a, X)

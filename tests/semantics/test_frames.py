@@ -1,11 +1,15 @@
 """state.md, rule 3: frames."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
 import shohin as sh
-from shohin import nn
-from tests.semantics.models import Counter, Dense, Hidden, Net, X, same, state_of
+from shohin import nn, optim
+from shohin.core import interp
+from tests.semantics.models import Counter, Dense, Hidden, Net, Tied, X, loss_fn, same, state_of
 
 WRAP = {
     "grad": lambda f: lambda net, x: sh.grad(lambda net, x: f(net, x).sum())(net, x),
@@ -169,12 +173,146 @@ def test_rule_03_a_returned_cell_moves_down(runner):
     assert float(m.count) == 3
 
 
-@pytest.mark.xfail(reason="a module made inside jit is not returned yet", raises=sh.LeakError, strict=True)
 def test_rule_03_a_module_made_in_a_program_is_returned():
     make = sh.jit(lambda x: Hidden())
     a, b = make(X), make(X)
     a(X[0])
     assert a is not b and a.h.tolist() != [0, 0, 0] and b.h.tolist() == [0, 0, 0]
+    assert make.traces == ["first call"]
+    gone = weakref.ref(a)
+    del a
+    gc.collect()
+    assert gone() is None
+
+
+class Made(nn.Module):
+    """All that a module can hold: a tie, a list, a dict, a tuple, flags, modes, plain values."""
+
+    def __init__(self, x):
+        self.tied = Tied()
+        self.tied.emb.eval()
+        self.noise = nn.Param(sh.random.uniform(3), requires_grad=False)
+        self.layers = [Dense(seed=1), {"b": nn.Buffer(x.sum(axis=0), join="max"), "k": (nn.Buffer(x[0]), 3)}]
+        self.same = self.layers[0]
+        self.table, self.rate = np.float32([1, 2]), 0.5
+        self.layers[1]["b"] = self.layers[1]["b"] * 2.0
+
+    def forward(self, x):
+        return self.tied(x) * self.rate + self.layers[1]["b"]
+
+
+def test_rule_03_a_returned_module_is_whole(runner):
+    """Written before it is returned, with its ties, modes, flags and order; the random numbers are those of eager code."""
+    sh.seed(3)
+    expected = Made(sh.asarray(X))
+    sh.seed(3)
+    made = runner(lambda x: {"m": [Made(x)], "y": x.sum()})(sh.asarray(X))["m"][0]
+    assert sh.random.default.counter.read().tolist() == [1, 0]
+    same(state_of(expected), state_of(made))
+    assert list(made.cells()) == list(expected.cells()) and made.aliases() == expected.aliases()
+    assert [m.training for m in made.modules().values()] == [m.training for m in expected.modules().values()]
+    assert not made.cells()["noise"].requires_grad and made.cells()["layers.1.b"].join == "max"
+    assert made.same is made.layers[0] and made.table.tolist() == [1, 2] and made.layers[1]["k"][1] == 3
+    np.testing.assert_allclose(made(X), expected(X), rtol=1e-5)
+    made.rate = 1.0
+    made.layers.append(Dense())
+    g = sh.jit(lambda m, x: sh.grad(lambda m: m(x).sum())(m))(made, X)
+    assert list(g) == ["tied.emb.weight", "tied.emb.bias", "tied.head.bias", *(f"layers.{k}.{n}" for k in (0, 2) for n in ("weight", "bias"))]
+
+
+def test_rule_03_a_network_and_its_optimizer_come_out_of_a_program(runner):
+    def make(x):
+        net = Dense()
+        opt = optim.adam(1e-2).init(net)
+        opt.update(net, sh.grad(loss_fn)(net, x))
+        return net, opt
+
+    (a, opt), (b, own) = runner(make)(sh.asarray(X)), make(sh.asarray(X))
+    for net, o in ((a, opt), (b, own)):
+        o.update(net, sh.grad(loss_fn)(net, sh.asarray(X)))
+    assert int(opt.count) == 2
+    same(state_of(a), state_of(b), 1e-4)
+
+
+def test_rule_03_a_returned_module_shares_what_it_took_from_an_argument(runner):
+    """A submodule and a tied weight stay the argument's own, and the program holds them weakly."""
+
+    def wrap(trunk, x):
+        m = nn.Module()
+        m.trunk, m.head = trunk, Dense(seed=2)
+        m.head.weight = trunk.weight
+        return m, trunk
+
+    run, trunk = runner(wrap), Dense(seed=1)
+    for _ in range(2):
+        m, back = run(trunk, sh.asarray(X))
+        assert m.trunk is trunk is back and m.head.cells()["weight"] is trunk.cells()["weight"]
+        trunk.weight = trunk.weight * 2.0
+        np.testing.assert_array_equal(m.head.weight, trunk.weight)
+    gone = [weakref.ref(trunk), weakref.ref(trunk.cells()["weight"])]
+    del m, trunk, back
+    gc.collect()
+    assert [g() for g in gone] == [None, None]
+
+
+def test_rule_03_a_returned_module_through_other_transformations(runner):
+    x = sh.asarray(X)
+
+    class Random(nn.Module):
+        def __init__(self):
+            self.weight = nn.Param(sh.random.normal((3, 2)))
+
+    lanes = runner(lambda: sh.vmap(Random, size=4)())()
+    within = sh.vmap(sh.jit(Random), size=4)()
+    for m in (lanes, within):
+        assert m.weight.shape == (4, 3, 2) and not np.allclose(m.weight[0], m.weight[1])
+
+    def f(v):
+        m = Counter()
+        m(v)
+        return (v * v).sum(), m
+
+    def outer(v):
+        _, m = sh.grad(runner(f), aux=True)(v)
+        m(v)
+        return m
+
+    for _ in range(2):
+        m = runner(outer)(x)
+        assert float(m.count) == 2
+    m.count = 5.0
+    assert float(m.count) == 5 and float(runner(outer)(x).count) == 2
+
+
+def test_rule_03_a_returned_module_keeps_no_frame(runner):
+    """What the frame held (a lane's values, a tape) goes with the frame."""
+    kept = []
+
+    def f(v):
+        m = Counter()
+        m(v)
+        kept.append(weakref.ref(interp.current()))
+        return (v * v).sum(), m
+
+    _, m = runner(lambda v: sh.grad(f, aux=True)(v))(sh.asarray(X))
+    wide = sh.vmap(Hidden, size=2)()
+    gc.collect()
+    assert kept[0]() is None and float(m.count) == 1 and wide.h.shape == (2, 3)
+
+
+def test_rule_03_what_cannot_be_returned():
+    net = Dense()
+    with pytest.raises(sh.StateError, match=r"returns the cell weight.*return its value, or the module"):
+        sh.jit(lambda net: net.cells())(net)
+
+    def wrap(x):
+        m = nn.Module()
+        m.inner = Dense()
+        m.inner.weight = net.weight
+        return m
+
+    with pytest.raises(sh.CaptureError, match=r"weight.*argument"):
+        sh.jit(wrap)(X)
 
 
 def test_rule_03_eager_code_is_the_base_frame():

@@ -187,9 +187,15 @@ def test_rule_07_a_written_value_carries_its_gradient(name, runner):
         np.testing.assert_allclose(g["u"].numpy()[i], (plain(w, u + d) - plain(w, u - d)) / 2e-5, rtol=1e-3, atol=1e-5)
 
 
-def test_rule_07_it_leaves_as_a_plain_value(runner):
+@pytest.mark.parametrize("name", ["grad", "vjp", "jvp"])
+def test_rule_07_it_leaves_as_a_plain_value(name, runner):
+    how = {
+        "grad": lambda f, net, v: sh.grad(lambda net, v: f(net, v).sum())(net, v),
+        "vjp": lambda f, net, v: sh.vjp(f, net, v)[0],
+        "jvp": lambda f, net, v: sh.jvp(f, (net, v), ({"w": sh.ones(3)}, sh.ones(3))),
+    }[name]
     net = Hidden()
-    runner(lambda net, v: sh.grad(lambda net, v: net(v).sum())(net, v))(net, X[0])
+    runner(lambda net, v: how(lambda net, v: net(v), net, v))(net, sh.asarray(X[0]))
     assert net.h.frame is None
     np.testing.assert_allclose(net.h, np.tanh(net.w.numpy() * X[0]), rtol=1e-5)
 

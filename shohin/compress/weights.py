@@ -1,8 +1,7 @@
-"""What a compression method is to a plan: a frozen config that fills one slot, in one file.
+"""Methods on weights: what becomes of a weight stands between it and its layer, as a ``Reweighting``, and stacks.
 
-The effective weight is ``integers(table(mask(factors(channels(w)))))``: slots are applied in that order, whatever the
-order of the rules (design, section 6). A method on weights says what becomes of the weight so far, as a ``Reweighting``
-that holds its cells, and puts it on with ``reparametrize``: they stack. ``magnitude.py`` is the shortest whole method.
+``WeightMethod`` finds the weights that a rule takes and collects what the method wants to know of their inputs; a method
+says what state one weight gets.
 """
 
 from __future__ import annotations
@@ -13,45 +12,34 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from shohin.compress.slots import SLOTS, Method
+from shohin.compress.stats import Stats, collect
 from shohin.core.cells import Cell, Param
 from shohin.core.errors import PlanError
 from shohin.core.module import Module
-from shohin.core.tensor import Tensor
-
-SLOTS = ("channels", "factors", "mask", "table", "integers")
+from shohin.core.tensor import Tensor, as_tensor
 
 
-class Method:
-    """Base of methods: a frozen dataclass with keyword fields. ``apply`` fills the slot of all its places at once.
+class WeightMethod(Method, abstract=True):
+    """Base of methods on weights: ``state(w, stats)`` gives the cells for one weight; ``stats`` names what is collected of its
+    inputs on the calibration set (``compress.stats``)."""
 
-    A subclass has ``slot``, ``scheme`` and ``apply``; ``needs_calibration`` where ``apply`` cannot do without data.
-    """
-
-    slot: ClassVar[str]
-    needs_calibration: ClassVar[bool] = False
-
-    def __init_subclass__(cls) -> None:
-        slot = getattr(cls, "slot", None)
-        if slot not in SLOTS:
-            raise TypeError(f"{cls.__name__}.slot is {slot!r}, expected one of {', '.join(SLOTS)}")
-        if cls.scheme is Method.scheme:
-            raise TypeError(
-                f"{cls.__name__} has no scheme: write a property that says what a report prints, as '4 values for a tensor'"
-            )
-        if getattr(cls.apply, "__func__", cls.apply) is Method.apply.__func__:  # type: ignore[attr-defined]
-            raise TypeError(
-                f"{cls.__name__} has no apply: write a classmethod apply(cls, net, chosen, calibration) that returns the module"
-            )
+    stats: ClassVar[tuple[str, ...]] = ()
 
     @property
     def scheme(self) -> str:
-        """What a report prints: ``int8 weights, int8 activations``."""
-        raise NotImplementedError(f"{type(self).__name__}.scheme")
+        return repr(self)
+
+    def state(self, w: Weight, stats: Stats) -> Reweighting:
+        raise NotImplementedError(f"{type(self).__name__}.state(w, stats)")
 
     @classmethod
     def apply(cls, net: Module, chosen: Mapping[str, Method], calibration: Any) -> Module:
-        """``net`` (which may be changed) with the slot filled at the module paths in ``chosen``."""
-        raise NotImplementedError(f"{cls.__name__}.apply")
+        found = list(weights(net, chosen))
+        stats = collect(net, [(w.place, w.layer, w.name) for w in found], cls.stats, calibration, cls.__name__)
+        for w in found:
+            reparametrize(w.layer, w.name, w.method.state(w, stats[w.place]))
+        return net
 
 
 class Reweighting(Module):
@@ -80,6 +68,11 @@ class Weight:
     method: Any
     value: np.ndarray[Any, Any]
     masked: bool
+
+    @property
+    def rows(self) -> Tensor:
+        """The weight as a matrix (out, terms): a row an output channel, what it sums innermost last."""
+        return as_tensor(self.value.reshape(len(self.value), -1))
 
 
 def stack(layer: Module, name: str) -> list[Reweighting]:
@@ -162,4 +155,4 @@ class _Effective(property):
 
 _CLASSES: dict[tuple[type[Any], str], type[Any]] = {}
 
-__all__ = ["SLOTS", "Method", "Reweighting", "Weight", "names", "reparametrize", "stack", "weights"]
+__all__ = ["Reweighting", "Weight", "WeightMethod", "names", "reparametrize", "stack", "weights"]

@@ -1,0 +1,35 @@
+"""Calibration data, as batches of a network's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from shohin.core.errors import PlanError
+from shohin.core.tensor import Tensor
+from shohin.data.dataset import Dataset
+
+BATCH = 64
+
+
+def batches(calibration: Any) -> Iterator[tuple[np.ndarray[Any, Any], ...]]:
+    """float32 inputs of a data set, an array, or a tuple of arrays (one an input), up to 64 examples at a time."""
+    if isinstance(calibration, Dataset):
+        calibration = calibration.x
+    arrays = tuple(map(_array, calibration)) if isinstance(calibration, tuple) else (_array(calibration),)
+    if not arrays or any(a.ndim == 0 or len(a) != len(arrays[0]) or not len(a) for a in arrays):
+        raise PlanError("calibration takes a data set, an array of examples, or a tuple of such arrays of one length")
+    for start in range(0, len(arrays[0]), BATCH):
+        yield tuple(a[start : start + BATCH] for a in arrays)
+
+
+def _array(x: Any) -> np.ndarray[Any, Any]:
+    array = x.numpy() if isinstance(x, Tensor) else np.asarray(x)
+    if array.dtype != np.float32:
+        raise PlanError(f"calibration data is {array.dtype}, expected float32 as the network takes it")
+    return array
+
+
+__all__ = ["BATCH", "batches"]
