@@ -7,7 +7,7 @@ elementwise ops that alone reads its result as its epilogue.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -109,7 +109,7 @@ class Lowering:
                 self.stored.update(node.results)
                 continue
             v = node.results[0]
-            ops = 0 if node.op.kind == "movement" or self._packed(v) else SIDE if node.op.kind == "random" else 1
+            ops = 0 if node.op.kind == "movement" or self._packed(v) else SIDE if node.op.kind == "random" or _slow(node, {"div"}) else 1
             reads: set[Var] = set()
             for x in node.operands:
                 w, r = (0, frozenset((x,))) if x in self.stored or x not in self.weight else self.weight[x]
@@ -277,7 +277,7 @@ class Lowering:
             user = self.users[v][0]
             if user in taken or user.op.kind != "elementwise" or user.operands.count(v) != 1 or user.results[0].shape != node.results[0].shape:
                 break
-            if kernel is not None and node.results[0].dtype in FLOATING and user.results[0].dtype != node.results[0].dtype:
+            if kernel is not None and node.results[0].dtype in FLOATING and (user.results[0].dtype != node.results[0].dtype or _slow(user, {"div"})):
                 break
             others = [x for x in user.operands if x is not v]
             if any(not self._plain(x, SIDE if kernel else CHEAP) for x in others):
@@ -372,13 +372,14 @@ class Lowering:
         return names
 
 
-def _slow(node: Node) -> bool:
-    """Does the body hold a function that costs tens of operations? Such a value is never computed twice."""
+def _slow(node: Node, but: Container[str] = ()) -> bool:
+    """Does the body hold a function that costs tens of operations? Such a value is never computed twice, and in loops of its own:
+    in a kernel's epilogue its constants crowd the registers (erf: 3.5 times as long)."""
     body, op = node.op.body, node.op
     if body is None or op.kind != "elementwise":
         return False
     names = [loop.Name(f"x{i}", op.dtypes.compute(v.dtype)) for i, v in enumerate(node.operands)]
-    return any(isinstance(e, loop.Un | loop.Bin) and e.op in SLOW for e in loop.walk(body(*names, **node.attrs)))
+    return any(isinstance(e, loop.Un | loop.Bin) and e.op in SLOW and e.op not in but for e in loop.walk(body(*names, **node.attrs)))
 
 
 def _coordinates(node: Node) -> tuple[Expr, ...]:

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from shohin.core.dtypes import FLOATING
+from shohin.compiler.algebra import factor_sums, sink_reshapes
 from shohin.core.graph import Graph, Node, Var
 from shohin.core.trace import prune
-from shohin.ops import kinds
 
 Array = np.ndarray[Any, Any]
 FOLD_LIMIT = 1 << 16
@@ -105,66 +104,26 @@ def _frozen(attrs: Any) -> Any:
 
 
 def simplify(graph: Graph) -> Graph:
-    """Reshape of a reshape is one reshape."""
+    """Reshape of a reshape is one reshape, and one to the same shape is none."""
     made = {v: node for node in graph.nodes for v in node.results}
     nodes: list[Node] = []
+    same: dict[Var, Var] = {}
     for node in graph.nodes:
-        if node.op.name == "reshape" and node.operands[0] in made:
-            inner = made[node.operands[0]]
-            if inner.op is node.op:
+        node = Node(node.op, tuple(same.get(v, v) for v in node.operands), node.attrs, node.results, node.place)
+        if node.op.name == "reshape":
+            inner = made.get(node.operands[0])
+            if inner is not None and inner.op is node.op:
                 node = Node(node.op, inner.operands, node.attrs, node.results, node.place)
-                made[node.results[0]] = node
+            if node.operands[0].shape == node.results[0].shape:
+                same[node.results[0]] = node.operands[0]
+                continue
+        for v in node.results:
+            made[v] = node
         nodes.append(node)
-    return prune(Graph(graph.inputs, graph.names, graph.consts, tuple(nodes), graph.outputs))
+    return prune(Graph(graph.inputs, graph.names, graph.consts, tuple(nodes), tuple(same.get(v, v) for v in graph.outputs)))
 
 
-def factor_sums(graph: Graph) -> Graph:
-    """A factor that is constant along a sum leaves it, and so does a minus sign: sum(-g s) is -s sum(g), which may then be a
-    sum that somebody else asks for too (the gradients of a normalization)."""
-    made = {v: node for node in graph.nodes for v in node.results}
-    nodes: list[Node] = []
-
-    def put(name: str, place: str, operands: tuple[Var, ...], **attrs: Any) -> Var:
-        (aval,) = kinds.get(name).infer([v.aval for v in operands], attrs)
-        result = Var(aval.shape, aval.dtype)
-        nodes.append(Node(kinds.get(name), operands, attrs, (result,), place))
-        return result
-
-    def factors(v: Var, axis: Sequence[int]) -> tuple[Var, Var | None, bool]:
-        """``v`` as (what is left, a factor that is constant along ``axis``, is it negated)."""
-        node = made.get(v)
-        if node is not None and node.op.name == "negative":
-            left, factor, sign = factors(node.operands[0], axis)
-            return left, factor, not sign
-        if node is None or node.op.name != "multiply":
-            return v, None, False
-        for k in (0, 1):
-            spread = made.get(node.operands[k])
-            if spread is not None and spread.op.name == "broadcast_to":
-                shape = (1,) * (len(v.shape) - len(spread.operands[0].shape)) + spread.operands[0].shape
-                if all(shape[d] == 1 for d in axis):
-                    return node.operands[1 - k], spread.operands[0], False
-        return v, None, False
-
-    for node in graph.nodes:
-        left, factor, sign = factors(node.operands[0], node.attrs["axis"]) if node.op.name == "sum" and node.results[0].dtype in FLOATING else (None, None, False)
-        if left is None or (factor is None and not sign):
-            nodes.append(node)
-            continue
-        total, shape = put("sum", node.place, (left,), axis=node.attrs["axis"]), node.results[0].shape
-        if factor is not None:
-            full = (1,) * (len(left.shape) - len(factor.shape)) + factor.shape
-            kept = tuple(n for d, n in enumerate(full) if d not in node.attrs["axis"])
-            factor = factor if factor.shape == kept else put("reshape", node.place, (factor,), shape=kept)
-            total = put("multiply", node.place, (total, factor if kept == shape else put("broadcast_to", node.place, (factor,), shape=shape)))
-        if sign:
-            total = put("negative", node.place, (total,))
-        last = nodes.pop()
-        nodes.append(Node(last.op, last.operands, last.attrs, node.results, last.place))
-    return prune(Graph(graph.inputs, graph.names, graph.consts, tuple(nodes), graph.outputs))
-
-
-PASSES: Sequence[Callable[[Graph], Graph]] = (inline_calls, fold_constants, share, simplify, factor_sums, share, prune)
+PASSES: Sequence[Callable[[Graph], Graph]] = (inline_calls, fold_constants, share, sink_reshapes, simplify, factor_sums, share, prune)
 
 
 def optimize(graph: Graph) -> Graph:

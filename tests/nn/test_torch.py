@@ -102,29 +102,29 @@ def answers(case, dtype):
     return {k: np.asarray(v.data) for k, v in found.items()}
 
 
-def distance(a, b):
-    """Of the whole arrays, relative: single elements near zero say nothing."""
-    return float(np.linalg.norm(a.astype(np.float64) - b) / max(np.linalg.norm(b), 1e-30))
+def distances(case, found, reference):
+    """Of whole arrays from float64's, relative; gradients relative to the largest, since some are zero but for rounding (a bias
+    that the next batch norm takes away)."""
+    exact = {k: reference[f"{case}|float64|{k}"] for k in found}
+    size = {k: np.linalg.norm(e) for k, e in exact.items()}
+    largest = max(n for k, n in size.items() if k.startswith("grad"))
+    floor = lambda k: 1e-2 * largest if k.startswith("grad") else 1e-30
+    return {k: float(np.linalg.norm(v.astype(np.float64).reshape(exact[k].shape) - exact[k]) / max(size[k], floor(k))) for k, v in found.items()}
 
 
 @each_case
 def test_float64_to_rounding(case, reference):
     mine = answers(case, sh.float64)
-    keys = {k.split("|", 2)[2] for k in reference.files if k.startswith(f"{case}|float64|")}
-    assert keys == set(mine)
-    worst = {k: distance(mine[k].reshape(reference[f"{case}|float64|{k}"].shape), reference[f"{case}|float64|{k}"]) for k in keys}
-    assert max(worst.values()) < 1e-8, sorted(worst.items(), key=lambda kv: -kv[1])[:5]
+    assert {k.split("|", 2)[2] for k in reference.files if k.startswith(f"{case}|float64|")} == set(mine)
+    worst = distances(case, mine, reference)
+    limit = 5e-8 if case == "mobilenetv3-small" else 1e-8  # PyTorch's hardsigmoid has 1/6 of float32 in its gradient
+    assert max(worst.values()) < limit, sorted(worst.items(), key=lambda kv: -kv[1])[:5]
 
 
 @each_case
 def test_float32_no_further_than_pytorch(case, reference):
-    mine = answers(case, sh.float32)
-    far = {}
-    for k, value in mine.items():
-        exact = reference[f"{case}|float64|{k}"]
-        theirs = distance(reference[f"{case}|float32|{k}"].reshape(exact.shape), exact)
-        ours = distance(value.reshape(exact.shape), exact)
-        flips = 2e-3 if k.startswith("grad") else 0  # a ReLU whose input is all but zero may fall to the other side
-        if ours > 4 * theirs + 1e-6 + flips:
-            far[k] = (ours, theirs)
+    ours = distances(case, answers(case, sh.float32), reference)
+    theirs = distances(case, {k: reference[f"{case}|float32|{k}"] for k in ours}, reference)
+    flips = lambda k: 2e-3 if k.startswith("grad") else 0  # a ReLU whose input is all but zero may fall to the other side
+    far = {k: (d, theirs[k]) for k, d in ours.items() if d > 4 * theirs[k] + 1e-6 + flips(k)}
     assert not far, far
