@@ -381,4 +381,9 @@ HEADER = """\
 #define __builtin_nanf(x) NAN
 #define __builtin_nan(x) ((double)NAN)
 #endif
+#if defined(__GNUC__) && (defined(__AVX2__) || defined(__ARM_NEON)) /* a call in a loop would keep it from vectors */
+#define SH_INLINE static inline __attribute__((always_inline))
+#else
+#define SH_INLINE static inline
+#endif
 """

@@ -318,7 +318,7 @@ def math_function(name: str, kind: str, width: int) -> tuple[list[Need], str]:
     args = ", ".join(f"{scope.vec(lane(p.type)) if lanes else ctype(p.type)} {p.name}" for p in params)
     suffix = vector(kind, width) if lanes else kind
     lines = "".join(f"    {line}\n" for line in scope.lines)
-    return list(code.needs), f"static inline {out} sh_{name}_{suffix}({args}) {{\n{lines}    return {text};\n}}"
+    return list(code.needs), f"SH_INLINE {out} sh_{name}_{suffix}({args}) {{\n{lines}    return {text};\n}}"
 
 
 ctext.MATH = math_function

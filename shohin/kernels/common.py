@@ -238,6 +238,30 @@ SHOHIN_WIDE static void $name(const float *src, long stride, float *dst, long co
     )
 
 
+def side_function(shape: TileShape) -> str:
+    """C of ``shohin_side<width>x<rows>``, the left side of one tile, from columns: ``dst[k * R + r] = src[k * stride + r]``
+    for ``r < rows`` and ``k < count``. ``left`` rows may be read. Whole vectors are stored, so that ``dst`` is written up to
+    a vector past its end."""
+    lanes, name = Lanes(shape.width), f"shohin_side{shape.width}x{shape.rows}"
+    return lanes.declare + fill(
+        """\
+#ifndef $guard
+#define $guard
+SHOHIN_WIDE static void $name(const float *src, long stride, float *dst, long rows, long left, long count) {
+  long k = 0;
+  if (left >= $width) for (; k < count; k++) $copy
+  for (; k < count; k++) for (long r = 0; r < rows; r++) dst[k * $rows + r] = src[k * stride + r];
+}
+#endif
+""",
+        guard=name.upper(),
+        name=name,
+        width=shape.width,
+        rows=shape.rows,
+        copy=lanes.store(f"dst + k * {shape.rows}", lanes.load("src + k * stride")),
+    )
+
+
 # -------------------------------------------------------------------------------------------------- the tile
 
 

@@ -22,6 +22,7 @@ from shohin.kernels.common import (
     declare_widths,
     fill,
     is_float32,
+    side_function,
     store_row,
     tile_shape,
     tiles,
@@ -67,6 +68,12 @@ class Product:
     @property
     def rows(self) -> int:
         return self.shape.split(ceil_div(self.m, CHUNKS) if self.folded else self.m)[0]
+
+    @property
+    def sides(self) -> bool:
+        """Whether ``a`` is copied, side by side for each tile: its rows lie as columns, so far apart that each step is a page of
+        its own, and there are panels enough to read it again."""
+        return self.a[0] == 1 and self.a[1] >= 512 and self.n >= 4 * self.shape.panel
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -195,6 +202,19 @@ _STATISTIC = f"""
     done = upto;"""
 
 
+_SIDES = """
+    float *side = (float *)(scratch + $at);
+    for (long m = mb; m < end; m += R) $copy(a + m, $stride, side + (m - mb) * K, end - m < R ? end - m : R, M - m, K);"""
+
+
+def _load(q: Product, name: str) -> str:
+    """C that puts a block's rows of ``a`` into scratch."""
+    if q.staged:
+        return f"\n    {name}_load(b, (float *)(scratch + {_tile(q)}), mb, end);"
+    copy = f"shohin_side{q.shape.width}x{q.shape.rows}"
+    return fill(_SIDES, at=_tile(q), copy=copy, stride=q.a[1]) if q.sides else ""
+
+
 def _tile(q: Product) -> int:
     """Bytes of scratch before the staged rows."""
     return ceil_div(q.rows * q.shape.panel * 4 + 64, 64) * 64
@@ -205,6 +225,7 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
     rows, (pm, pn) = q.rows, q.pieces
     direct = site.port("epilogue") is None and q.n % shape.width == 0
     run = tiles(shape, (), shape.panels(q.n), "u" if q.a[0] == 1 else "")
+    strides = (1, shape.rows) if q.sides else q.a
     run = replace(run, sizes=q.sizes)
     names, offsets, left, packed = {}, {"a": ["0"], "b": ["0"]}, "z", q.packed
     for axis, extent, sa, sb in reversed(q.batch):
@@ -245,6 +266,7 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
         PREAMBLE
         + declare_widths(q.n, shape.width)
         + run.declare
+        + (side_function(shape) if q.sides else "")
         + printer.load(site.call.operands[0], f"{name}_load")
         + printer.statistic(f"{name}_statistic")
         + fill(
@@ -270,7 +292,7 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
       T.ldb = $ldb;
       for (long m = mb; m < end; m += R) {
         const long rows = end - m < R ? end - m : R;
-        T.a = a + $row * $sm;
+        T.a = $row;
         T.c = $c;
         $call$epilogue
       }
@@ -288,8 +310,8 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
             pieces=pm * pn,
             pn=pn,
             a=f"(const float *)(scratch + {_tile(q)})" if q.staged else printer.pointer(site.operands[0].name),
-            row="(m - mb)" if q.staged else "m",
-            load=f"\n    {name}_load(b, (float *)(scratch + {_tile(q)}), mb, end);" if q.staged else "",
+            row=f"a + (m - mb) * {q.k}" if q.staged else "side + (m - mb) / R * (R * K)" if q.sides else f"a + m * {q.a[0]}",
+            load=_load(q, name),
             rows_of=_CHUNKED if q.folded else fill(_TILED, pm=pm, pn=pn),
             empty=f"\n  if (m0 == last) {name}_statistic(b, shared, mine, m0, m0);" if q.folded else "",
             statistic=fill(_STATISTIC, name=name) if q.folded else "",
@@ -297,8 +319,8 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
             b="(const float *)shared" if q.packs else printer.pointer(site.operands[1].name),
             oa=" + ".join(offsets["a"]),
             ob=" + ".join(offsets["b"]),
-            sm=q.a[0],
-            sk=q.a[1],
+            sm=strides[0],
+            sk=strides[1],
             tile_bytes=rows * shape.panel * 4,
             ldc="N" if direct else "P",
             block=q.block,
@@ -328,6 +350,11 @@ def _phases(describe: Callable[[Site], Product]) -> tuple[Phase, ...]:
     )
 
 
+def _workspace(q: Product) -> int:
+    rows = ceil_div(q.block, q.shape.rows) * q.shape.rows
+    return _tile(q) + (4 * (rows * q.k + q.shape.width) if q.staged or q.sides else 0)
+
+
 def _by_rows(q: Product) -> bool:
     """Are the rows of the operand and of the result those of one product?"""
     return not q.batch and q.a == (q.k, 1)
@@ -352,7 +379,7 @@ def _kernel(
                 PortSpec(name="statistic", value="y", times="once per element", when=lambda site: _by_rows(describe(site))),
             ),
             phases=_phases(describe),
-            workspace=lambda site: _tile(describe(site)) + (4 * describe(site).block * describe(site).k if site.staged(0) else 0),
+            workspace=lambda site: _workspace(describe(site)),
             shared=shared,
             order="sequence",
             flops=lambda site: 2.0 * describe(site).count * describe(site).m * describe(site).n * describe(site).k,
