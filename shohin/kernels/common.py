@@ -9,7 +9,7 @@ compiled once a file, however many layers there are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from string import Template
 
@@ -196,13 +196,12 @@ def is_float32(site: Site) -> bool:
 # -------------------------------------------------------------------------------------------------- packing
 
 
-def transpose_function(width: int) -> str:
-    """C of ``shohin_pack<width>``: rows of ``src`` (``stride`` apart, ``left`` of them) become columns of ``dst``, zeros beside
-    them: ``dst[k * cols + j] = j < left ? src[j * stride + k] : 0`` for ``k < count`` and ``j < cols``, whole vectors. Squares
-    of ``width`` are turned in registers: in step s, row i takes from row i + s the lanes whose number lacks the bit s."""
-    lanes, name = Lanes(width), f"shohin_pack{width}"
-    rows = [f"const {lanes.type} a{i} = {lanes.load(f'src + (j + {i}) * stride + k')};" for i in range(width)]
-    now, step = [f"a{i}" for i in range(width)], 1
+def square(lanes: Lanes, load: Callable[[int], str]) -> tuple[list[str], list[str]]:
+    """C that turns a square of ``width`` rows in registers, ``load(i)`` the address of row i, and the names of its columns. In
+    step s, row i takes from row i + s the lanes whose number lacks the bit s."""
+    width, step = lanes.width, 1
+    text = [f"const {lanes.type} a{i} = {lanes.load(load(i))};" for i in range(width)]
+    now = [f"a{i}" for i in range(width)]
     while step < width:
         low = ", ".join(str(x if not x & step else width + x - step) for x in range(width))
         high = ", ".join(str(x + step if not x & step else width + x) for x in range(width))
@@ -211,10 +210,17 @@ def transpose_function(width: int) -> str:
             if not i & step:
                 a, b = now[i], now[i + step]
                 new[i], new[i + step] = f"s{step}_{i}", f"s{step}_{i + step}"
-                rows.append(f"const {lanes.type} {new[i]} = __builtin_shufflevector({a}, {b}, {low});")
-                rows.append(f"const {lanes.type} {new[i + step]} = __builtin_shufflevector({a}, {b}, {high});")
+                text.append(f"const {lanes.type} {new[i]} = __builtin_shufflevector({a}, {b}, {low});")
+                text.append(f"const {lanes.type} {new[i + step]} = __builtin_shufflevector({a}, {b}, {high});")
         now, step = new, 2 * step
-    rows += [lanes.store(f"dst + (k + {i}) * cols + j", now[i]) for i in range(width)]
+    return text, now
+
+
+def transpose_function(width: int) -> str:
+    """C of ``shohin_pack<width>``: rows of ``src`` (``stride`` apart, ``left`` of them) become columns of ``dst``, zeros beside
+    them: ``dst[k * cols + j] = j < left ? src[j * stride + k] : 0`` for ``k < count`` and ``j < cols``, whole vectors."""
+    lanes, name = Lanes(width), f"shohin_pack{width}"
+    text, columns = square(lanes, lambda i: f"src + (j + {i}) * stride + k")
     return lanes.declare + fill(
         """\
 #ifndef $guard
@@ -234,7 +240,7 @@ SHOHIN_WIDE static void $name(const float *src, long stride, float *dst, long co
         guard=name.upper(),
         name=name,
         width=width,
-        square="\n      ".join(rows),
+        square="\n      ".join([*text, *(lanes.store(f"dst + (k + {i}) * cols + j", c) for i, c in enumerate(columns))]),
     )
 
 

@@ -143,6 +143,8 @@ def test_all_kernels_are_registered_and_tested() -> None:
         == ours
         == {
             "matmul_f32",
+            "matmul_vector_f32",
+            "conv2d_vector_f32",
             "conv2d_pointwise_f32",
             "conv2d_dx_pointwise_f32",
             "conv2d_direct_f32",
