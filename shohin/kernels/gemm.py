@@ -48,6 +48,7 @@ class Product:
     shape: TileShape
     staged: bool
     folded: bool
+    threads: int
 
     @property
     def count(self) -> int:
@@ -59,6 +60,13 @@ class Product:
         if self.b[1] != 1 or self.n % self.shape.width:
             return True
         return self.k * self.shape.panel * 4 > _L1 and self.m > 4 * self.shape.rows and self.n > self.shape.panel
+
+    @property
+    def near(self) -> bool:
+        """Whether a panel of ``b`` is packed by the piece that needs it, just before: one piece has all rows, and they stay in
+        cache while the panels pass."""
+        plain = self.packs and not self.batch and not self.folded and not self.staged
+        return plain and 4 * self.m * self.k <= 4 * _L2 and (self.threads == 1 or len(self.shape.panels(self.n)) >= 2 * self.threads)
 
     @property
     def packed(self) -> int:
@@ -85,6 +93,8 @@ class Product:
     @property
     def block(self) -> int:
         """Rows of ``a`` that stay in L2 while all panels pass (and of the result, while its sums are taken)."""
+        if self.near:
+            return ceil_div(self.m, self.rows) * self.rows
         most = _L2 // (4 * self.k * self.rows)
         return max(1, min(most, 2 * _L2 // (4 * self.n * self.rows)) if self.folded else most) * self.rows
 
@@ -95,8 +105,10 @@ class Product:
         if self.folded:
             return CHUNKS, 1
         want = min(max(1, 32 // self.count), max(1, int(2.0 * self.m * self.n * self.k) >> 18))
-        m = ceil_div(ceil_div(self.m, self.rows), ceil_div(ceil_div(self.m, self.rows), want))
         panels = len(self.shape.panels(self.n))
+        if self.near:
+            return 1, ceil_div(panels, ceil_div(panels, want))
+        m = ceil_div(ceil_div(self.m, self.rows), ceil_div(ceil_div(self.m, self.rows), want))
         if self.staged:
             return m, 1
         return m, ceil_div(panels, ceil_div(panels, max(1, want // m)))
@@ -128,6 +140,7 @@ def _matmul(site: Site) -> Product:
         tile_shape(site.machine),
         site.staged(0),
         site.folded,
+        site.machine.threads,
     )
 
 
@@ -147,6 +160,7 @@ def _pointwise(transposed: bool) -> Callable[[Site], Product]:
             tile_shape(site.machine),
             site.staged(0),
             site.folded,
+            site.machine.threads,
         )
 
     return describe
@@ -155,12 +169,22 @@ def _pointwise(transposed: bool) -> Callable[[Site], Product]:
 # ------------------------------------------------------------------------------------------------------ phases
 
 
-def _pack(product: Product, site: Site, printer: Printer, name: str) -> str:
+def _packing(q: Product) -> tuple[str, str]:
+    """C that puts a panel of ``b`` from ``src`` to ``dst``, [k][``width``]: what it needs, and the statement."""
+    if q.b[1] != 1:
+        return transpose_function(q.shape.width), f"shohin_pack{q.shape.width}(src, {q.b[1]}, dst, width, left, K);"
+    return "", (
+        "for (long k = 0; k < K; k++) for (long j = 0; j < width; j++) "
+        f"dst[k * width + j] = j < left ? src[k * {q.b[0]} + j] : 0.0f;"
+    )
+
+
+def _pack(q: Product, site: Site, printer: Printer, name: str) -> str:
     """Panels of ``b``: piece ``chunk`` is one panel of one product, [k][channels of the panel]."""
-    turned = product.b[1] != 1
+    needs, statement = _packing(q)
     return (
         PREAMBLE
-        + (transpose_function(product.shape.width) if turned else "")
+        + needs
         + fill(
             HEAD
             + """\
@@ -171,21 +195,18 @@ def _pack(product: Product, site: Site, printer: Printer, name: str) -> str:
   const long width = left >= P ? P : (left + W - 1) / W * W;
   src += z * K * N + first * $bn;
   dst += z * $packed + first * K;
-  $loops
+  $statement
 }
 """,
             name=name,
             b=printer.pointer(site.operands[1].name),
-            k=product.k,
-            n=product.n,
-            w=product.shape.width,
-            p=product.shape.panel,
-            packed=product.packed,
-            bn=product.b[1],
-            loops=f"shohin_pack{product.shape.width}(src, {product.b[1]}, dst, width, left, K);"
-            if turned
-            else "for (long k = 0; k < K; k++) for (long j = 0; j < width; j++) "
-            f"dst[k * width + j] = j < left ? src[k * {product.b[0]} + j] : 0.0f;",
+            k=q.k,
+            n=q.n,
+            w=q.shape.width,
+            p=q.shape.panel,
+            packed=q.packed,
+            bn=q.b[1],
+            statement=statement,
         )
     )
 
@@ -202,6 +223,13 @@ _STATISTIC = f"""
     done = upto;"""
 
 
+_NEAR = """\
+const float *src = bs + first * $bn;
+      float *dst = (float *)(scratch + $at);
+      const long left = N - first, width = vectors * W;
+      (void)left;
+      $statement
+      T.b = dst;"""
 _SIDES = """
     float *side = (float *)(scratch + $at);
     for (long m = mb; m < end; m += R) $copy(a + m, $stride, side + (m - mb) * K, end - m < R ? end - m : R, M - m, K);"""
@@ -212,7 +240,7 @@ def _load(q: Product, name: str) -> str:
     if q.staged:
         return f"\n    {name}_load(b, (float *)(scratch + {_tile(q)}), mb, end);"
     copy = f"shohin_side{q.shape.width}x{q.shape.rows}"
-    return fill(_SIDES, at=_tile(q), copy=copy, stride=q.a[1]) if q.sides else ""
+    return fill(_SIDES, at=_tile(q) + (4 * q.k * q.shape.panel if q.near else 0), copy=copy, stride=q.a[1]) if q.sides else ""
 
 
 def _tile(q: Product) -> int:
@@ -267,6 +295,7 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
         + declare_widths(q.n, shape.width)
         + run.declare
         + (side_function(shape) if q.sides else "")
+        + (_packing(q)[0] if q.near else "")
         + printer.load(site.call.operands[0], f"{name}_load")
         + printer.statistic(f"{name}_statistic")
         + fill(
@@ -288,7 +317,7 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
     const long end = mb + $block < last ? mb + $block : last;$load
     for (long p = p0; p < panels; p++) {
       const long first = p * P, stop = first + P < N ? first + P : N, vectors = (stop - first + W - 1) / W;
-      T.b = bs + first * $panel;
+      $panel
       T.ldb = $ldb;
       for (long m = mb; m < end; m += R) {
         const long rows = end - m < R ? end - m : R;
@@ -316,7 +345,7 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
             empty=f"\n  if (m0 == last) {name}_statistic(b, shared, mine, m0, m0);" if q.folded else "",
             statistic=fill(_STATISTIC, name=name) if q.folded else "",
             y=printer.pointer(site.results[0].name),
-            b="(const float *)shared" if q.packs else printer.pointer(site.operands[1].name),
+            b="(const float *)shared" if q.packs and not q.near else printer.pointer(site.operands[1].name),
             oa=" + ".join(offsets["a"]),
             ob=" + ".join(offsets["b"]),
             sm=strides[0],
@@ -324,7 +353,7 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
             tile_bytes=rows * shape.panel * 4,
             ldc="N" if direct else "P",
             block=q.block,
-            panel="K" if q.packs else "1",
+            panel=fill(_NEAR, at=_tile(q), bn=q.b[1], statement=_packing(q)[1]) if q.near else f"T.b = bs + first * {'K' if q.packs else 1};",
             ldb="vectors * W" if q.packs else "N",
             c="y + m * N + first" if direct else "tile",
             call=run.call,
@@ -338,7 +367,7 @@ def _phases(describe: Callable[[Site], Product]) -> tuple[Phase, ...]:
 
     def packs(site: Site) -> int:
         q = describe(site)
-        return prod(e for _, e, _, sb in q.batch if sb) * len(q.shape.panels(q.n)) if q.packs else 0
+        return prod(e for _, e, _, sb in q.batch if sb) * len(q.shape.panels(q.n)) if q.packs and not q.near else 0
 
     def pieces(site: Site) -> int:
         q = describe(site)
@@ -352,7 +381,8 @@ def _phases(describe: Callable[[Site], Product]) -> tuple[Phase, ...]:
 
 def _workspace(q: Product) -> int:
     rows = ceil_div(q.block, q.shape.rows) * q.shape.rows
-    return _tile(q) + (4 * (rows * q.k + q.shape.width) if q.staged or q.sides else 0)
+    panel = 4 * q.k * q.shape.panel if q.near else 0
+    return _tile(q) + panel + (4 * (rows * q.k + q.shape.width) if q.staged or q.sides else 0)
 
 
 def _by_rows(q: Product) -> bool:
@@ -365,7 +395,7 @@ def _kernel(
 ) -> Kernel:
     def shared(site: Site) -> int:
         q = describe(site)
-        return prod(e for _, e, _, sb in q.batch if sb) * q.packed * 4 if q.packs else 0
+        return prod(e for _, e, _, sb in q.batch if sb) * q.packed * 4 if q.packs and not q.near else 0
 
     return register(
         Kernel(
