@@ -5,7 +5,7 @@ import pytest
 
 import shohin.ops
 import shohin.transforms  # noqa: F401  (rules for ops that hold graphs)
-from shohin.core.op import DERIVED, NO_GRADIENT, SHIPPED, Op
+from shohin.core.op import DERIVED, NO_GRADIENT, REGISTRY, SHIPPED, Op
 from shohin.ops.kinds import FAMILIES
 from shohin.testing.compiled import compare
 from shohin.testing.conformance import check_op, samples_of
