@@ -184,11 +184,18 @@ def begin(text: str, *, level: str = "native") -> None:
 
 def build_all(texts: Sequence[str], *, level: str = "native") -> list[Path]:
     """Several texts, side by side."""
-    for text in texts:
-        if (text, level) not in _begun:
-            begin(text, level=level)
-    begun = [_begun.pop((text, level)) for text in texts]
+    begun = [_begun.pop((text, level), None) or _workers().submit(build, text, level=level) for text in texts]
     return [one.result() for one in begun]
+
+
+def _forked() -> None:
+    """A child has none of the parent's threads: it starts its own."""
+    _workers.cache_clear()
+    _begun.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 # ---------------------------------------------------------------------------------------------- runtime

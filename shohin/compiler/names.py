@@ -227,7 +227,7 @@ class Level:
 
     def compute(self, e: Expr) -> Value:
         """Text of one node; ``Scope`` knows the operations."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}.compute")
 
 
 def paren(text: str) -> str:

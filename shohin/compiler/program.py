@@ -85,11 +85,6 @@ def emit_step(step: Step, buffers: Mapping[str, Buffer], m: Machine) -> Emitted:
     return emit_kernel(step, buffers, m)
 
 
-def emit_program(program: Program, m: Machine) -> list[Emitted]:
-    buffers = {b.name: b for b in program.buffers}
-    return [emit_step(step, buffers, m) for step in program.steps]
-
-
 @dataclass(frozen=True)
 class Unit:
     """C text of one file, and the names of its functions in the order of its table."""

@@ -179,7 +179,7 @@ def _split(shaped: Shaped) -> Shaped:
 
 def _halved(shaped: Shaped, loop: Loop, n: int) -> Shaped:
     """``loop`` as an outer one and one of ``n`` inside."""
-    halves = (Loop(f"{loop.name}o", loop.extent // n), Loop(f"{loop.name}i", n))
+    halves = (Loop(f"{loop.name}/{n}", loop.extent // n), Loop(f"{loop.name}%{n}", n))  # no axis has such a name
     whole = Bin("add", Bin("mul", Var(halves[0].name), Const(n, dtypes.int32)), Var(halves[1].name))
     shaped = apply(shaped, lambda e: whole if isinstance(e, Var) and e.name == loop.name else None)
     both = lambda loops: tuple(h for v in loops for h in (halves if v.name == loop.name else (v,)))

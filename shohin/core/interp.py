@@ -52,7 +52,7 @@ class Frame:
 
     # -- what an interpreter is
     def bind(self, op: Op, operands: Sequence[Tensor], attrs: Mapping[str, Any]) -> tuple[Tensor, ...]:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}.bind")
 
     def constant(self, array: Array) -> Tensor:
         """A tensor of known data at this level."""

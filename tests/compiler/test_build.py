@@ -201,3 +201,23 @@ def test_after_fork() -> None:
     child.join(30)
     assert child.exitcode == 0 and queue.get()
     np.testing.assert_array_equal(compiled(x)[0], 2 * x)
+
+
+def _build_in_child(text: str, queue: multiprocessing.SimpleQueue) -> None:
+    build.begin(text)
+    queue.put([path.exists() for path in build.build_all([text])])
+
+
+def test_a_fork_builds_with_threads_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parent's have built before; a child that waited for them would wait forever."""
+    monkeypatch.setenv("SHOHIN_CACHE", str(tmp_path))
+    text = "int shohin_forked(void) { return %d; }\n"
+    assert build.build_all([text % 1])[0].exists()
+    context = multiprocessing.get_context("fork")
+    queue = context.SimpleQueue()
+    child = context.Process(target=_build_in_child, args=(text % 2, queue))
+    child.start()
+    child.join(60)
+    alive = child.is_alive()
+    child.kill()
+    assert not alive and queue.get() == [True]

@@ -18,7 +18,7 @@ from shohin.compiler import ctext, passes
 from shohin.compiler.builder import PLACEHOLDER
 from shohin.compiler.kernel import Machine
 from shohin.compiler.lowering import lower
-from shohin.compiler.program import emit_program, merge
+from shohin.compiler.program import emit_step, merge
 from shohin.core import dtypes, interp
 from shohin.core.nest import KernelCall, Program
 from shohin.core.op import Aval
@@ -127,7 +127,8 @@ class Batch:
             if kind:
                 blobs.append(np.ascontiguousarray(program.data[b.name] if b.role == "const" else q).tobytes())
             lines.append(f"void *const {b.name} = {f'{kind}({b.nbytes})' if kind else f'malloc({b.nbytes})'};")
-        for step in emit_program(program, self.machine):
+        buffers = {b.name: b for b in program.buffers}
+        for step in (emit_step(s, buffers, self.machine) for s in program.steps):
             lines.append(f"{{ char *const scratch = malloc({step.scratch}), *const shared = malloc({step.shared});")
             for function in merge([step]).values():
                 needs.update(dict.fromkeys(function.needs))
