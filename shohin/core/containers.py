@@ -35,8 +35,8 @@ class Held:
     """Base of ``Module``, by which containers know one."""
 
 
-class _Born:
-    """Where a container was made, and who has seen it."""
+class CellList(list[Any]):
+    """A module's list: an entry that is a cell reads as its value; changes are reported."""
 
     seen = 0
 
@@ -49,10 +49,6 @@ class _Born:
 
     def __getstate__(self) -> None:
         """A copy (``copy.deepcopy``, ``pickle``) is born where it is made, and nobody has seen it."""
-
-
-class CellList(_Born, list[Any]):
-    """A module's list: an entry that is a cell reads as its value; changes are reported."""
 
     @overload
     def __getitem__(self, index: SupportsIndex) -> Any: ...
@@ -108,8 +104,20 @@ class CellTuple(tuple[Any, ...]):
         return tuple.__iter__(self)
 
 
-class CellDict(_Born, dict[Any, Any]):
+class CellDict(dict[Any, Any]):
     """A module's dict, likewise."""
+
+    seen = 0
+
+    born: interp.Level
+
+    def __new__(cls, *_: Any) -> Any:
+        self = super().__new__(cls)
+        self.born = interp.current().level
+        return self
+
+    def __getstate__(self) -> None:
+        """A copy (``copy.deepcopy``, ``pickle``) is born where it is made, and nobody has seen it."""
 
     def __iter__(self) -> Iterator[Any]:  # dict(d) and {**d} then go through __getitem__
         return dict.__iter__(self)
