@@ -439,10 +439,7 @@ def _evaluate(expr: Expr, env: Mapping[str, Any]) -> Any:
         case Cast(a, dtype, rounding, saturate):
             return _cast(_evaluate(a, env), dtype, rounding, saturate)
         case Fma(a, b, c):
-            wide = np.longdouble if expr.dtype == dtypes.float64 else np.float64
-            parts = (np.asarray(_evaluate(e, env)).astype(wide) for e in (a, b, c))
-            x, y, z = parts
-            return (x * y + z).astype(expr.dtype)
+            return _fma(*(np.asarray(_evaluate(e, env)) for e in (a, b, c)), expr.dtype)
         case Requant(acc, m, z, lo, hi, dtype):
             zero = np.asarray(_evaluate(z, env)).astype(np.int32)
             value = np.asarray(_evaluate(acc, env)).astype(np.float32) * np.asarray(_evaluate(m, env)).astype(np.float32)
@@ -460,6 +457,20 @@ def _evaluate(expr: Expr, env: Mapping[str, Any]) -> Any:
             return _BINARY[op](x, y)
         case _:
             raise IRError(f"{type(expr).__name__} has no meaning")
+
+
+def _fma(a: Any, b: Any, c: Any, dtype: DType) -> Any:
+    """``a b + c`` rounded once. In float64 a product of two float32 is exact, and the sum is rounded to odd (Boldo and
+    Melquiond 2008), so that rounding it again to float32 is as if it were the first time."""
+    if dtype == dtypes.float64:
+        return (a.astype(np.longdouble) * b + c).astype(dtype)
+    p, c = a.astype(np.float64) * b.astype(np.float64), c.astype(np.float64)
+    s = np.asarray(p + c)
+    back = s - p
+    lost = (p - (s - back)) + (c - back)
+    even = (s.view(np.uint64) & 1) == 0
+    odd = np.where(np.isfinite(lost) & (lost != 0) & even, np.nextafter(s, np.copysign(np.inf, lost)), s)
+    return odd.astype(dtype)
 
 
 def _cast(x: Any, dtype: DType, rounding: str, saturate: bool) -> Any:
