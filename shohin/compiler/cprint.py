@@ -8,7 +8,7 @@ strides collapse it is used as it is, else the axes are recovered by / and %. It
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 
@@ -50,6 +50,10 @@ class CPrinter:
     def helper(self, text: str) -> None:
         """C that stands before the functions, once a file."""
         self.needs.setdefault(("text", text), None)
+
+    def require(self, needs: Iterable[Need]) -> None:
+        """What functions need that were printed apart and stand in this text."""
+        self.needs.update(dict.fromkeys(needs))
 
     def load(self, buffer: str, name: str) -> str:
         for rows in self.staged:

@@ -8,7 +8,7 @@ scalar or lane context, through the ``Printer``, and may merge axes (m = n h w):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -96,6 +96,10 @@ class Printer(Protocol):
 
     def helper(self, text: str) -> None:
         """C that stands before the functions, once a file."""
+        ...
+
+    def require(self, needs: Iterable[tuple[str, ...]]) -> None:
+        """What functions need that were printed apart and stand in this text."""
         ...
 
     def load(self, buffer: str, name: str) -> str:

@@ -17,6 +17,7 @@ from shohin.compiler import derive, passes, siblings
 from shohin.compiler.attach import SLOW, attached
 from shohin.compiler.kernel import Kernel, Machine, Site, claim
 from shohin.compiler.schedule import options_of
+from shohin.compiler.slices import sliced
 from shohin.core import loop
 from shohin.core.dtypes import FLOATING, DType
 from shohin.core.graph import Graph, Node, Var
@@ -205,6 +206,8 @@ class Lowering:
             if kernel is not None:
                 claimed[node] = kernel
                 self.forced.update(v for v in node.operands if not self._packed(v))
+            if node.op.kind == "call":
+                self.forced.update(node.operands)
         self.decide()
         inside: set[Node] = set()
         chains: dict[Node, list[Node]] = {}
@@ -237,6 +240,9 @@ class Lowering:
             self.steps.append(Nest(loops, (), (), (Out(self.name(v, "temp"), index, value),), "sequence", node.place))
             return
         outs = [self.name(v, "temp") for v in node.results]
+        if node.op.kind == "call":
+            self._emit_slices(node, outs)
+            return
         if node.op.nest == "control":
             CONTROL[node.op.name](self, node, outs)
             return
@@ -309,6 +315,16 @@ class Lowering:
         if kernel.pack is not None:
             call = replace(call, operands=(*operands, *map(self._constant, kernel.pack(self._site(call), self.data))))
         self.steps.append(call)
+
+    def _emit_slices(self, node: Node, outs: Sequence[str]) -> None:
+        """A call's body as a program of one slice, that the kernel of this name runs for each."""
+        found = sliced(node)
+        assert found is not None, f"{node.place}: {node.attrs['name']}"
+        inner = Lowering(passes.optimize(found.graph), replace(self.machine, threads=1)).run()
+        constants = [b.name for b in inner.buffers if b.role == "const"]
+        operands = (*map(self._buffer, node.operands), *(self._constant(inner.data[n]) for n in constants))
+        attrs = {"name": node.attrs["name"], "count": found.count, "moves": (*found.moves, *(False for _ in constants)), "program": replace(inner, data={})}
+        self.steps.append(KernelCall("slices", operands, tuple(outs), attrs, (), node.place))
 
     def _site(self, call: KernelCall) -> Site:
         return Site(call=call, operands=tuple(self.buffers[n] for n in call.operands), results=tuple(self.buffers[n] for n in call.results), machine=self.machine)

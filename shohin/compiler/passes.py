@@ -8,49 +8,14 @@ from typing import Any
 import numpy as np
 
 from shohin.compiler.algebra import factor_sums, sink_reshapes
+from shohin.compiler.inline import inline_calls
+from shohin.compiler.slices import sliced
 from shohin.core.graph import Graph, Node, Var
 from shohin.core.trace import prune
 
 Array = np.ndarray[Any, Any]
 FOLD_LIMIT = 1 << 16
 """Elements up to which a node of constants is computed now; larger ones stay in the program (a broadcast is no data)."""
-
-
-def inline_calls(graph: Graph, keep: Callable[[Node], bool] = lambda node: False) -> Graph:
-    """Every ``call`` replaced by its body, except those that ``keep`` wants (a kernel claims them)."""
-    if not any(n.op.kind == "call" for n in graph.nodes):
-        return graph
-    consts = list(graph.consts)
-    nodes: list[Node] = []
-    values: dict[Var, Var] = {}
-
-    def put(node: Node, rename: dict[Var, Var]) -> None:
-        operands = tuple(rename.get(v, v) for v in node.operands)
-        if node.op.kind != "call" or keep(node):
-            nodes.append(Node(node.op, operands, node.attrs, tuple(fresh(v, rename) for v in node.results), node.place))
-            return
-        body: Graph = node.attrs["body"]
-        inner: dict[Var, Var] = dict(zip(body.inputs, operands, strict=True))
-        for var, data in body.consts:
-            consts.append((fresh(var, inner), data))
-        for child in body.nodes:
-            put(Node(child.op, child.operands, child.attrs, child.results, _within(node.place, child.place)), inner)
-        for result, output in zip(node.results, body.outputs, strict=True):
-            rename[result] = inner[output]
-
-    def fresh(v: Var, rename: dict[Var, Var]) -> Var:
-        if rename is values:
-            return v
-        rename[v] = Var(v.shape, v.dtype)
-        return rename[v]
-
-    for node in graph.nodes:
-        put(node, values)
-    return prune(Graph(graph.inputs, graph.names, tuple(consts), tuple(nodes), tuple(values.get(v, v) for v in graph.outputs)))
-
-
-def _within(outer: str, inner: str) -> str:
-    return f"{outer}{inner}" if inner.startswith("/") else f"{outer}/{inner}"
 
 
 def fold_constants(graph: Graph) -> Graph:
@@ -123,7 +88,12 @@ def simplify(graph: Graph) -> Graph:
     return prune(Graph(graph.inputs, graph.names, graph.consts, tuple(nodes), tuple(same.get(v, v) for v in graph.outputs)))
 
 
-PASSES: Sequence[Callable[[Graph], Graph]] = (inline_calls, fold_constants, share, sink_reshapes, simplify, factor_sums, share, prune)
+def inline(graph: Graph) -> Graph:
+    """Every call but those that are carried out slice by slice."""
+    return inline_calls(graph, lambda node: sliced(node) is not None)
+
+
+PASSES: Sequence[Callable[[Graph], Graph]] = (inline, fold_constants, share, sink_reshapes, simplify, factor_sums, share, prune)
 
 
 def optimize(graph: Graph) -> Graph:

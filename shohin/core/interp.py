@@ -35,10 +35,12 @@ class Level:
 
 
 class Frame:
-    """One level of interpretation. Subclasses give ``bind``, ``constant``, ``lift_cell`` and ``lower``."""
+    """One level of interpretation. Subclasses give ``bind``, ``constant``, ``lift_cell`` and ``lower``.
+
+    ``keeps_calls``: composites are recorded here by name. ``differentiates``: a backward pass is recorded here."""
 
     kind = "frame"
-    online = False
+    online = keeps_calls = differentiates = False
     batched: Mapping[Cell, bool] = {}
 
     def __init__(self, parent: Frame | None) -> None:

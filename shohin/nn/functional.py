@@ -64,7 +64,7 @@ def log_softmax(x: Any, /, *, axis: int = -1) -> Tensor:
     return _log_softmax(as_tensor(x), axis=axis)
 
 
-@composite("attention", quant=Quant("rule", rule="Q12 attention"), source="Vaswani et al. 2017, section 3.2.1")
+@composite("attention", quant=Quant("rule", rule="Q12 attention"), source="Vaswani et al. 2017, section 3.2.1", slices=2, recompute=True)
 def _attention(q: Any, k: Any, v: Any, mask: Any = None, *, causal: bool, scale: float) -> Tensor:
     scores = matmul(q, k, transpose_b=True) * scale
     rows, keys = scores.shape[-2:]

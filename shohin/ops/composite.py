@@ -21,37 +21,52 @@ from shohin.ops import control
 
 @dataclass(frozen=True, kw_only=True)
 class Composite:
-    """The record: ``body(*tensors, **config)`` gives one tensor or a tuple; ``quant`` as for an op."""
+    """The record: ``body(*tensors, **config)`` gives one tensor or a tuple; ``quant`` as for an op.
+
+    ``slices``: how many last dims of its operands and results are one of many independent slices. ``recompute``: its backward
+    pass makes its values anew from the operands instead of keeping them.
+    """
 
     name: str
     body: Callable[..., Any]
     quant: Quant
     source: str
+    slices: int | None
+    recompute: bool
+
+    @property
+    def kept(self) -> bool:
+        """Is a call recorded here? Where a trace is current, and where one stands behind derivatives of a call that recomputes."""
+        frame = interp.current()
+        while self.recompute and frame.differentiates and frame.parent is not None:
+            frame = frame.parent
+        return frame.keeps_calls
 
 
 COMPOSITES: dict[str, Composite] = {}
 
 
-def composite(name: str, *, quant: Quant, source: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def composite(
+    name: str, *, quant: Quant, source: str, slices: int | None = None, recompute: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare a composite. Positional arguments are tensors (``None`` is left out of the call), keywords its configuration."""
 
     def declare(body: Callable[..., Any]) -> Callable[..., Any]:
         if name in COMPOSITES:
             raise RecordError(f"composite {name!r} is declared already")
-        COMPOSITES[name] = Composite(name=name, body=body, quant=quant, source=source)
+        record = Composite(name=name, body=body, quant=quant, source=source, slices=slices, recompute=recompute)
+        COMPOSITES[name] = record
 
         @functools.wraps(body)
         def run(*operands: Any, **config: Any) -> Any:
-            if not getattr(interp.current(), "keeps_calls", False):
-                return body(*operands, **config)
-            return _bind(name, body, operands, config)
+            return _bind(record, operands, config) if record.kept else body(*operands, **config)
 
         return run
 
     return declare
 
 
-def _bind(name: str, body: Callable[..., Any], operands: tuple[Any, ...], config: dict[str, Any]) -> Any:
+def _bind(record: Composite, operands: tuple[Any, ...], config: dict[str, Any]) -> Any:
     given = [k for k, o in enumerate(operands) if o is not None]
     tensors = [as_tensor(operands[k]) for k in given]
     single: list[bool] = []
@@ -60,14 +75,16 @@ def _bind(name: str, body: Callable[..., Any], operands: tuple[Any, ...], config
         full: list[Any] = [None] * len(operands)
         for k, t in zip(given, inputs, strict=True):
             full[k] = t
-        out = body(*full, **config)
+        out = record.body(*full, **config)
         single.append(isinstance(out, Tensor))
         return [out] if single[-1] else list(out)
 
     with interp.at(""):
         staged = stage(flat, [t.aval for t in tensors])
     frozen = tuple(sorted((k, tuple(v) if isinstance(v, list) else v) for k, v in config.items()))
-    attrs = {"name": name, "body": staged.graph, "config": (("operands", tuple(given)), *frozen)}
+    how = (("checkpoint", True),) if record.recompute else ()
+    where = (("slices", record.slices),) if record.slices is not None else ()
+    attrs = {"name": record.name, "body": staged.graph, "config": (("operands", tuple(given)), *frozen, *how, *where)}
     with_captures = [*tensors, *staged.operands()]
     results = interp.bind(control.call, with_captures, attrs)
     staged.land(results[len(results) - len(staged.writes) :])

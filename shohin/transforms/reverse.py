@@ -41,7 +41,7 @@ class Reverse(Frame):
     """``payload`` of its tensors: (the parent's tensor, variable number)."""
 
     kind = "grad"
-    online = True
+    online = differentiates = True
 
     def __init__(self, parent: Frame, cells: Mapping[Cell, str]) -> None:
         super().__init__(parent)
