@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from shohin.compiler import intrinsics, passes, slice_kernel, steps, warm
+from shohin.compiler import intrinsics, passes, steps, warm
 from shohin.compiler.lowering import lower
 from shohin.compiler.program import Compiled, Prepared, load, machine, prepare
 from shohin.core.graph import Graph, walk
 from shohin.core.op import SHIPPED
 
-__all__ = ["compile_graph", "intrinsics", "passes", "slice_kernel", "steps", "threads"]
+__all__ = ["compile_graph", "intrinsics", "passes", "steps", "threads"]
 
 
 def threads() -> int:

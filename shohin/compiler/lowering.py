@@ -8,7 +8,7 @@ elementwise ops that alone reads its result as its epilogue.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,8 @@ class Lowering:
 
     graph: Graph
     machine: Machine
+    donated: Mapping[Var, Var] = field(default_factory=dict)
+    """Outputs that take the memory of inputs."""
 
     def __post_init__(self) -> None:
         g, self.prefix = self.graph, ""
@@ -215,11 +217,7 @@ class Lowering:
             if node in claimed or derive.is_folded(node):
                 chains[node] = self._chain(node, claimed.get(node), inside)
                 inside.update(chains[node])
-        late: dict[Node, list[Node]] = {}  # a chain is computed where its last other operand is ready
-        position = {n: i for i, n in enumerate(g.nodes)}
-        for node, chain in chains.items():
-            last = max([node, *chain], key=lambda n: position[n]) if chain else node
-            late.setdefault(last, []).append(node)
+        late = self._when(chains)
         for node in g.nodes:
             if node not in inside and node not in chains:
                 self._emit(node)
@@ -228,6 +226,43 @@ class Lowering:
                     self._emit_kernel(start, claimed[start], chains[start])
                 else:
                     self._emit_folded(start, chains[start])
+
+    def _when(self, chains: Mapping[Node, Sequence[Node]]) -> dict[Node, list[Node]]:
+        """The nodes behind which chains are computed: as soon as their last operand is there, so that what a weight's
+        gradient reads is free before the optimizer's turn; and after the last reader of the memory that they take."""
+        nodes = self.graph.nodes
+        position = {n: i for i, n in enumerate(nodes)}
+        head = {n: start for start, chain in chains.items() for n in (start, *chain)}
+        moments: dict[Node, int] = {}
+        late: dict[Node, list[Node]] = {}
+
+        def there(v: Var) -> int:
+            made = self.made.get(v)
+            return 0 if made is None else moment(head[made]) if made in head else position[made]
+
+        def read(v: Var, start: Node) -> int:
+            """The last place where others than ``start``'s chain read ``v``, by themselves or through what is not stored."""
+            users = (u for u in self.users.get(v, ()) if head.get(u) is not start)
+            return max((position[u] if u in head or u.results[0] in self.stored else read(u.results[0], start) for u in users), default=0)
+
+        def moment(start: Node) -> int:
+            if start not in moments:
+                steps = (start, *chains[start])
+                inside = {v for n in steps for v in n.results}
+                reads = {x for n in steps for v in n.operands if v not in inside for x in self._roots(v)}
+                taken = self.donated.get(steps[-1].results[0])
+                free = 0 if taken is None else read(taken, start)
+                moments[start] = max(position[start], free, *map(there, reads))
+                late.setdefault(nodes[moments[start]], []).append(start)
+            return moments[start]
+
+        for start in sorted(chains, key=lambda n: position[n]):
+            moment(start)
+        return late
+
+    def _roots(self, v: Var) -> frozenset[Var]:
+        """The stored values and inputs that ``v`` is read from."""
+        return frozenset((v,)) if v in self.stored or v not in self.weight else self.weight[v][1]
 
     def _emit(self, node: Node) -> None:
         if derive.is_pointwise(node):
@@ -419,7 +454,8 @@ def _coordinates(node: Node) -> tuple[Expr, ...]:
 
 def lower(graph: Graph, machine: Machine, donated: Mapping[int, int] | None = None) -> Program:
     """The program of a flat graph. ``donated``: output number -> input number whose memory it takes."""
-    program = Lowering(graph, machine).run()
+    taken = {graph.outputs[o]: graph.inputs[i] for o, i in (donated or {}).items()}
+    program = Lowering(graph, machine, taken).run()
     if not donated:
         return program
     inputs = [b for b in program.buffers if b.role == "input"]

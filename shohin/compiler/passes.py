@@ -9,6 +9,8 @@ import numpy as np
 
 from shohin.compiler.algebra import factor_sums, sink_reshapes
 from shohin.compiler.inline import inline_calls
+from shohin.compiler.recompute import recompute
+from shohin.compiler.slice_kernel import KERNEL as SLICES
 from shohin.compiler.slices import sliced
 from shohin.core.graph import Graph, Node, Var
 from shohin.core.trace import prune
@@ -89,11 +91,11 @@ def simplify(graph: Graph) -> Graph:
 
 
 def inline(graph: Graph) -> Graph:
-    """Every call but those that are carried out slice by slice."""
+    """Every call but those that the kernel ``SLICES`` carries out slice by slice."""
     return inline_calls(graph, lambda node: sliced(node) is not None)
 
 
-PASSES: Sequence[Callable[[Graph], Graph]] = (inline, fold_constants, share, sink_reshapes, simplify, factor_sums, share, prune)
+PASSES: Sequence[Callable[[Graph], Graph]] = (inline, fold_constants, share, sink_reshapes, simplify, factor_sums, share, prune, recompute)
 
 
 def optimize(graph: Graph) -> Graph:
@@ -101,3 +103,6 @@ def optimize(graph: Graph) -> Graph:
     for one in PASSES:
         graph = one(graph)
     return graph
+
+
+__all__ = ["PASSES", "SLICES", "inline_calls", "optimize"]

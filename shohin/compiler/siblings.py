@@ -1,8 +1,9 @@
-"""Sibling reductions: folds over the same elements become one nest, which reads them once.
+"""Sibling nests: folds over the same elements become one nest, which reads them once; so do functions of the same elements.
 
-Batch norm's backward pass asks for three sums over one gradient; apart they are three passes over memory. Two nests join
-where their loops and order are the same, they load a buffer in common, and one may move to the place of the other: nothing
-between them writes what it reads or touches what it writes. The order of each sum stays what it was, and so do its bits.
+Batch norm's backward pass asks for three sums over one gradient; apart they are three passes over memory. A GELU that is made
+again and its derivative share an erf. Two nests join where their loops and order are the same, they load a buffer in
+common, and one may move to the place of the other: nothing between them writes what it reads or touches what it
+writes. The order of each sum stays what it was, and so do its bits.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 
+from shohin.compiler.attach import SLOW
 from shohin.compiler.segments import meet, passes, within
 from shohin.core import loop
 from shohin.core.loop import Expr
@@ -18,6 +20,8 @@ from shohin.core.nest import Nest, Step
 
 MOST = 4
 """Accumulators of one nest: more would not stay in registers."""
+NEAR = 16
+"""Steps within which functions join: what is made again was not to wait."""
 LEAST = 1024
 """Terms from which a pass over memory is worth saving."""
 
@@ -31,8 +35,8 @@ def _segment(steps: list[Step]) -> list[Step]:
     at = 0
     while at < len(steps):
         step = steps[at]
-        if isinstance(step, Nest) and _folds(step):
-            for before in range(at - 1, -1, -1):
+        if isinstance(step, Nest) and (_folds(step) or _functions(step)):
+            for before in range(at - 1, -1 if _folds(step) else max(at - NEAR, -1), -1):
                 other = steps[before]
                 if not isinstance(other, Nest) or not _alike(other, step):
                     continue
@@ -56,9 +60,25 @@ def _folds(nest: Nest) -> bool:
     return nest.order == "chunks8" and bool(nest.accs) and prod(v.extent for v in nest.red) >= LEAST
 
 
+def _functions(nest: Nest) -> bool:
+    """Elementwise, with a function that costs tens of operations (no kernel takes such a nest along)."""
+    plain = not nest.accs and all(o.accumulate is None for o in nest.outs) and prod(v.extent for v in nest.free) >= LEAST
+    return plain and any(isinstance(e, loop.Un | loop.Bin) and e.op in SLOW for o in nest.outs for e in loop.walk(o.value))
+
+
 def _alike(a: Nest, b: Nest) -> bool:
-    same = (a.free, a.red, a.order) == (b.free, b.red, b.order)
-    return same and _folds(a) and len(a.accs) + len(b.accs) <= MOST and bool(_terms(a) & _terms(b))
+    if (a.free, a.red, a.order) != (b.free, b.red, b.order):
+        return False
+    if _folds(a):
+        return _folds(b) and len(a.accs) + len(b.accs) <= MOST and bool(_terms(a) & _terms(b))
+    return _functions(a) and _functions(b) and len(a.outs) + len(b.outs) <= MOST and bool(_whole(a) & _whole(b))
+
+
+def _whole(nest: Nest) -> set[str]:
+    """Buffers that are read element by element."""
+    every = {v.name for v in nest.free}
+    loads = [e for o in nest.outs for e in loop.walk(o.value) if isinstance(e, loop.Load)]
+    return {e.buffer for e in loads if every == {v.name for i in e.index for v in loop.walk(i) if isinstance(v, loop.Var)}}
 
 
 def _terms(nest: Nest) -> set[str]:

@@ -33,7 +33,7 @@ def _centred(x: Tensor, axis: int) -> Tensor:
 @composite("softmax", quant=Quant("rule", rule="Q12 softmax"), source="Bridle 1990")
 def _softmax(x: Any, *, axis: int) -> Tensor:
     e = math.exp(_centred(x, axis))
-    return e / reduce.sum(e, axis=axis, keepdims=True)
+    return e * (1 / reduce.sum(e, axis=axis, keepdims=True))  # one division a row, in the backward pass too
 
 
 @composite(

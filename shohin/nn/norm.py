@@ -37,6 +37,11 @@ def _scale(var: Tensor, gamma: Tensor | None, eps: float) -> Tensor:
     return (1 if gamma is None else gamma) / math.sqrt(var + eps)
 
 
+def _rstd(var: Tensor, eps: float) -> Tensor:
+    """One division a row; what is normalized is then cheap to make again in the backward pass."""
+    return 1 / math.sqrt(var + eps)
+
+
 def batch_norm(
     x: Any,
     gamma: Any = None,
@@ -65,7 +70,7 @@ def batch_norm(
 @composite("layer_norm", quant=Quant("rule", rule="Q12 layer norm"), source="Ba et al. 2016")
 def _layer_norm(x: Any, gamma: Any = None, beta: Any = None, *, dims: int, eps: float) -> Tensor:
     mean, var = reduce.moments(x, axis=range(x.ndim - dims, x.ndim), keepdims=True)
-    return _affine((x - mean) / math.sqrt(var + eps), gamma, beta)
+    return _affine((x - mean) * _rstd(var, eps), gamma, beta)
 
 
 def layer_norm(x: Any, gamma: Any = None, beta: Any = None, *, dims: int = 1, eps: float = 1e-5) -> Tensor:
@@ -80,7 +85,7 @@ def layer_norm(x: Any, gamma: Any = None, beta: Any = None, *, dims: int = 1, ep
 @composite("rms_norm", quant=Quant("rule", rule="Q12 rms norm"), source="Zhang and Sennrich 2019")
 def _rms_norm(x: Any, gamma: Any = None, *, dims: int, eps: float) -> Tensor:
     mean = reduce.mean(x * x, axis=range(x.ndim - dims, x.ndim), keepdims=True)
-    return _affine(x / math.sqrt(mean + eps), gamma, None)
+    return _affine(x * _rstd(mean, eps), gamma, None)
 
 
 def rms_norm(x: Any, gamma: Any = None, *, dims: int = 1, eps: float = 1e-5) -> Tensor:
@@ -97,7 +102,7 @@ def _group_norm(x: Any, gamma: Any = None, beta: Any = None, *, groups: int, eps
     n, c = x.shape[0], x.shape[-1]
     rows = move.reshape(x, (n, _math.prod(x.shape[1:-1]), groups, c // groups))
     mean, var = reduce.moments(rows, axis=(1, 3), keepdims=True)
-    return _affine(move.reshape((rows - mean) / math.sqrt(var + eps), x.shape), gamma, beta)
+    return _affine(move.reshape((rows - mean) * _rstd(var, eps), x.shape), gamma, beta)
 
 
 def group_norm(x: Any, groups: int, gamma: Any = None, beta: Any = None, *, eps: float = 1e-5) -> Tensor:

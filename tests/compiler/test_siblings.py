@@ -69,3 +69,27 @@ def test_the_names_of_accumulators_do_not_meet() -> None:
     (one,) = joined([total("a", x), total("b", x), total("c", loop.maximum(x, 0.0))])
     assert isinstance(one, Nest)
     assert [n for a in one.accs for n in a.names] == ["acc", "acc_1", "acc_2"]
+
+
+def mapped(out: str, value: Expr) -> Nest:
+    return Nest((Loop("n", 4096), Loop("c", 8)), (), (), (Out(out, (Var("n"), Var("c")), value),), "sequence", out)
+
+
+def test_functions_of_one_buffer_are_one_nest() -> None:
+    x = load("x", "n", "c")
+    erf = lambda e: loop.Un("erf", e)
+    steps = joined([mapped("a", erf(x)), square("y", "x"), mapped("b", erf(x) * load("g", "n", "c"))])
+    assert [s.place for s in steps] == ["a + b", "y"]
+    assert [o.buffer for o in steps[0].outs] == ["a", "b"]  # type: ignore[union-attr]
+
+
+def test_a_function_made_again_far_behind_stays_there() -> None:
+    x = load("x", "n", "c")
+    between = [square(f"y{k}", "z") for k in range(20)]
+    steps = [mapped("a", loop.Un("exp", x)), *between, mapped("b", loop.Un("exp", x))]
+    assert joined(list(steps)) == steps
+
+
+def test_cheap_maps_are_left_to_the_kernels() -> None:
+    steps = [square("a", "x"), square("b", "x")]
+    assert joined(list(steps)) == steps
