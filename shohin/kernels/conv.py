@@ -13,25 +13,9 @@ from dataclasses import dataclass
 from math import prod
 
 from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, register
-from shohin.kernels.common import (
-    BLOCK,
-    CHUNKS,
-    HEAD,
-    PREAMBLE,
-    Panel,
-    TileShape,
-    ceil_div,
-    declare_widths,
-    depth_shape,
-    fill,
-    is_float32,
-    panel_table,
-    store_row,
-    tile_shape,
-    tiles,
-    transpose_function,
-)
+from shohin.kernels.common import BLOCK, CHUNKS, HEAD, PREAMBLE, ceil_div, fill, is_float32, transpose_function
 from shohin.kernels.taps import Segment, segment_table, segments
+from shohin.kernels.tile import Panel, TileShape, closing, depth_shape, panel_table, tile_shape, tiles
 
 _L2 = 256 << 10
 
@@ -62,7 +46,7 @@ class Direct:
 
     @property
     def panels(self) -> list[Panel]:
-        return self.shape.depth_panels(self.o) if self.depth else self.shape.panels(self.o)
+        return self.shape.whole_panels(self.o)
 
     @property
     def packed(self) -> int:
@@ -165,7 +149,7 @@ def describe(transposed: bool, depth: bool) -> Callable[[Site], Direct]:
             columns=axis(1),
             transposed=transposed,
             depth=depth,
-            shape=depth_shape(site.machine, result[2]) if depth else tile_shape(site.machine),
+            shape=depth_shape(site.machine, result[2]) if depth else tile_shape(site.machine, result[2] // groups),
             reach=(a["stride"][0], a["padding"][0][0], (w[1] - 1) * a["dilation"][0]),
             staged=site.staged(0),
             folded=site.folded,
@@ -175,11 +159,14 @@ def describe(transposed: bool, depth: bool) -> Callable[[Site], Direct]:
 
 
 def pack(q: Direct, site: Site, printer: Printer, name: str) -> str:
-    """Panels of the weights, piece ``chunk`` one panel of one group: [kh][kw][k][channels], zeros past the last."""
+    """Panels of the weights, piece ``chunk`` one panel of one group: [kh][kw][k][channels], the last vector ends with the last channel."""
     turned, width = q.depth or not q.transposed, q.shape.width
-    loops = f"shohin_pack{width}(src, T * K, dst, width, left, T * K);" if turned else (
+    loops = (
+        f"shohin_pack{width}(src, T * K, dst, width, width - W, T * K);\n"
+        f"  shohin_pack{width}(src + last * (T * K), T * K, dst + width - W, width, W, T * K);"
+    ) if turned else (
         "for (long t = 0; t < T; t++) for (long k = 0; k < K; k++) for (long j = 0; j < width; j++)\n"
-        "    dst[(t * K + k) * width + j] = j < left ? src[j + t * O + k * (T * O)] : 0.0f;"
+        "    dst[(t * K + k) * width + j] = src[(j < width - W ? j : last + j - (width - W)) + t * O + k * (T * O)];"
     )  # fmt: skip
     return (
         PREAMBLE
@@ -191,7 +178,7 @@ def pack(q: Direct, site: Site, printer: Printer, name: str) -> str:
   $table
   const long group = chunk / COUNT;
   const struct shohin_panel *p = panels + chunk % COUNT;
-  const long width = p->vectors * W, left = O - p->load;
+  const long width = p->vectors * W, last = p->stop - p->first - W;
   const float *src = $weights + group * T * K * O + p->load * $one;
   float *dst = (float *)shared + group * $packed + p->base * T * K;
   $loops
@@ -227,7 +214,7 @@ _STATISTIC = """
 
 def _runs_end(q: Direct) -> int:
     """Bytes of scratch before the staged lines."""
-    return ceil_div(q.shape.rows * q.shape.panel * 4 + 24 * q.kernel[0] * q.kernel[1], 64) * 64
+    return ceil_div(24 * q.kernel[0] * q.kernel[1], 64) * 64
 
 
 def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
@@ -239,38 +226,12 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
         lo, hi = (fill(text, s=stride, p=pad, d=span) for text in (lo, hi))
         load = fill(_LINES, name=name, start=_runs_end(q), lo=lo, hi=hi)
     each = q.count // CHUNKS
-    direct = site.port("epilogue") is None and q.o % shape.width == 0
-    run = tiles(shape, q.lengths(), q.panels, "d" if q.depth else "")
-    names = {"n": "in", "h": "ih", "w": "iw", **({"o": "0"} if q.depth else {"g": "group"})}
-    epilogue = (
-        ""
-        if direct
-        else fill(
-            """
-        for (long r = 0; r < rows; r++) {
-          at[d] = t + r;
-          const long in = n0 + at[0], ih = hs->start + (j0 + at[1]) * hs->step, iw = ws->start + at[2] * ws->step;
-          float *out = y + ((in * RH + ih) * RW + iw) * RC + group * O;
-          (void)in; (void)ih; (void)iw;
-          $store
-        }""",
-            store=store_row(
-                site,
-                printer,
-                width=shape.width,
-                count=q.o,
-                lane="g" if q.depth else "o",
-                first="first",
-                stop="stop",
-                tile="(tile + r * P + (first - panel->load))",
-                out="out",
-                names=names,
-            ).replace("\n", "\n          "),
-        )
-    )
+    names = {"n": "i0", "h": "i1", "w": "i2", **({"o": "0"} if q.depth else {"g": "i3"})}
+    at = ("t->i[0] + {r} * t->step[0]", "t->i[1] + {r} * t->step[1]", "t->i[2] + {r} * t->step[2]", "t->i[3]")
+    close = closing(site, printer, shape.width, "g" if q.depth else "o", names, at)
+    run = tiles(shape, q.lengths(), q.panels, "de" if q.depth else "e", close)
     return (
         PREAMBLE
-        + declare_widths(q.o, shape.width)
         + run.declare
         + printer.load(site.call.operands[0], f"{name}_load")
         + printer.statistic(f"{name}_statistic")
@@ -278,25 +239,27 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
             HEAD
             + """\
   enum { N = $n, SH = $sh, SW = $sw, SC = $sc, RH = $rh, RW = $rw, RC = $rc };
-  enum { K = $k, O = $o, KW = $kw, TAPS = $t, P = $p, W = $width };
+  enum { K = $k, O = $o, KW = $kw, TAPS = $t, W = $width };
   $rows
   $columns
   $table
   const float *x = $x, *weights = (const float *)shared;
-  float *y = $y, *tile = (float *)scratch;
-  struct shohin_run *runs = (struct shohin_run *)(scratch + $tile_bytes);
+  float *y = $y;
+  struct shohin_run *runs = (struct shohin_run *)scratch;
   struct shohin_tile T = {.runs = runs};
-  (void)tile;
   $units
   for (long unit = u0; unit < u1; unit++) {
     const long n0 = unit / $strips * $images, n1 = n0 + $images < N ? n0 + $images : N;
     const long h0 = unit % $strips * $height, h1 = h0 + $height < RH ? h0 + $height : RH;$load
     for (long group = 0; group < $groups; group++)
     for (const struct shohin_panel *panel = panels; panel < panels + $panels; panel++) {
-      const long first = panel->first, stop = panel->stop, vectors = panel->vectors;
-      T.b = weights + group * $packed + panel->base * TAPS * K;
+      const long first = panel->first, vectors = panel->vectors;
+      T.b = weights + group * $packed + first * TAPS * K;
       T.ldb = vectors * W;
-      (void)stop;
+      T.io = first;
+      T.last = panel->stop - first - W;
+      T.lastb = T.ldb - W;
+      T.i[3] = group;
       for (unsigned u = 0; u < sizeof hseg / sizeof *hseg; u++) {
         const struct shohin_segment *hs = hseg + u;
         const long j0 = h0 > hs->start ? (h0 - hs->start + hs->step - 1) / hs->step : 0;
@@ -320,14 +283,20 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
           long at[3];
           T.rs = xs[d];
           T.ks = $ks;
-          T.ldc = $ldc;
-          (void)yb; (void)ys;
+          T.ldc = ys[d];
+          T.step[0] = d == 0;
+          T.step[1] = d == 1 ? hs->step : 0;
+          T.step[2] = d == 2 ? ws->step : 0;
           for (at[e] = 0; at[e] < len[e]; at[e]++) for (at[f] = 0; at[f] < len[f]; at[f]++)
           for (long t = 0, rows, q = (len[d] + $tile_rows - 1) / $tile_rows; t < len[d]; t += rows, q--) {
             rows = (len[d] - t + q - 1) / q;
             T.a = xb + at[e] * xs[e] + at[f] * xs[f] + t * xs[d];
-            T.c = $c;
-            $call$epilogue
+            T.c = yb + at[e] * ys[e] + at[f] * ys[f] + t * ys[d] + first;
+            at[d] = t;
+            T.i[0] = n0 + at[0];
+            T.i[1] = hs->start + (j0 + at[1]) * hs->step;
+            T.i[2] = ws->start + at[2] * ws->step;
+            $call
           }
         }
       }
@@ -347,13 +316,11 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
             o=q.o,
             kw=q.kernel[1],
             t=q.kernel[0] * q.kernel[1],
-            p=shape.panel,
             width=shape.width,
             rows=segment_table("hseg", q.rows),
             columns=segment_table("wseg", q.columns),
             x=f"(const float *)(scratch + {_runs_end(q)})" if q.staged else printer.pointer(site.operands[0].name),
             y=printer.pointer(site.results[0].name),
-            tile_bytes=shape.rows * shape.panel * 4,
             strips=strips,
             images=images,
             height=ceil_div(q.result[0], strips),
@@ -362,18 +329,15 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
             table=panel_table(q.panels),
             panels=len(q.panels),
             ks="ws->tap_source * SC" if q.depth else "1",
-            shift=" + panel->load" if q.depth else "",
+            shift=" + first" if q.depth else "",
             load=load,
             units=f"const long u0 = chunk * {each}, u1 = u0 + {each}, first_row = chunk * {q.n // CHUNKS} * RH * RW;\n  long done = first_row;" if q.folded else "const long u0 = chunk, u1 = chunk + 1;",
             statistic=fill(_STATISTIC, name=name, block=BLOCK) if q.folded else "",
             run_taps="(ws->taps > 0)" if q.joined else "ws->taps",
             run_length="ws->taps * K" if q.joined else "K",
             direction=_DIRECTION,
-            ldc="ys[d]" if direct else "P",
             tile_rows=shape.rows,
             call=run.call,
-            c="yb + at[e] * ys[e] + at[f] * ys[f] + t * ys[d] + first" if direct else "tile",
-            epilogue=epilogue,
         )
     )
 

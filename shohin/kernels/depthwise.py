@@ -11,20 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from shohin.compiler.kernel import Kernel, Phase, Printer, Site, register
-from shohin.kernels.common import (
-    BLOCK,
-    CHUNKS,
-    HEAD,
-    PREAMBLE,
-    Lanes,
-    TileShape,
-    combine_chunks,
-    depth_shape,
-    fill,
-    is_float32,
-    panel_table,
-    tiles,
-)
+from shohin.kernels.common import BLOCK, CHUNKS, HEAD, PREAMBLE, Lanes, combine_chunks, fill, is_float32
 from shohin.kernels.conv import kernel
 from shohin.kernels.conv_dw import (
     Gradient,
@@ -36,6 +23,7 @@ from shohin.kernels.conv_dw import (
     source,
     tap_table,
 )
+from shohin.kernels.tile import TileShape, depth_shape, panel_table, tiles
 
 _ROWS = 3
 

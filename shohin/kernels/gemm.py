@@ -1,8 +1,7 @@
 """Matrix products in float32: ``... m k, ... k n -> ... m n`` with either operand transposed, and 1x1 convolutions.
 
 A convolution of one tap, stride 1 and no padding is a product of the tensor as it lies (rows n h w). The right side
-is packed into panels of one tile's channels, zero-padded to whole vectors, where it does not already lie so that
-vectors can be read from it; the left side is read where it lies, one broadcast a row. K is one sequence.
+is packed into panels of one tile's channels where it does not already lie so that vectors can be read from it; the left side is read where it lies, one broadcast a row. K is one sequence.
 """
 
 from __future__ import annotations
@@ -12,22 +11,8 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, register
-from shohin.kernels.common import (
-    BLOCK,
-    CHUNKS,
-    HEAD,
-    PREAMBLE,
-    TileShape,
-    ceil_div,
-    declare_widths,
-    fill,
-    is_float32,
-    side_function,
-    store_row,
-    tile_shape,
-    tiles,
-    transpose_function,
-)
+from shohin.kernels.common import BLOCK, CHUNKS, HEAD, PREAMBLE, ceil_div, fill, is_float32, transpose_function
+from shohin.kernels.tile import Panel, TileShape, closing, panel_table, side_function, tile_shape, tiles
 
 _L1, _L2 = 32 << 10, 128 << 10
 
@@ -55,9 +40,13 @@ class Product:
         return prod(e for _, e, _, _ in self.batch)
 
     @property
+    def panels(self) -> list[Panel]:
+        return self.shape.whole_panels(self.n)
+
+    @property
     def packs(self) -> bool:
-        """Whether ``b`` is copied: it is transposed, has a ragged edge, or a long stride that would thrash L1."""
-        if self.b[1] != 1 or self.n % self.shape.width:
+        """Whether ``b`` is copied: it is transposed, or has a long stride that would thrash L1."""
+        if self.b[1] != 1:
             return True
         return self.k * self.shape.panel * 4 > _L1 and self.m > 4 * self.shape.rows and self.n > self.shape.panel
 
@@ -66,7 +55,7 @@ class Product:
         """Whether a panel of ``b`` is packed by the piece that needs it, just before: one piece has all rows, and they stay in
         cache while the panels pass."""
         plain = self.packs and not self.batch and not self.folded and not self.staged
-        return plain and 4 * self.m * self.k <= 4 * _L2 and (self.threads == 1 or len(self.shape.panels(self.n)) >= 2 * self.threads)
+        return plain and 4 * self.m * self.k <= 4 * _L2 and (self.threads == 1 or len(self.panels) >= 2 * self.threads)
 
     @property
     def packed(self) -> int:
@@ -105,7 +94,7 @@ class Product:
         if self.folded:
             return CHUNKS, 1
         want = min(max(1, 32 // self.count), max(1, int(2.0 * self.m * self.n * self.k) >> 18))
-        panels = len(self.shape.panels(self.n))
+        panels = len(self.panels)
         if self.near:
             return 1, ceil_div(panels, ceil_div(panels, want))
         m = ceil_div(ceil_div(self.m, self.rows), ceil_div(ceil_div(self.m, self.rows), want))
@@ -137,7 +126,7 @@ def _matmul(site: Site) -> Product:
         tuple(batch),
         axes,
         "n",
-        tile_shape(site.machine),
+        tile_shape(site.machine, n),
         site.staged(0),
         site.folded,
         site.machine.threads,
@@ -157,7 +146,7 @@ def _pointwise(transposed: bool) -> Callable[[Site], Product]:
             (),
             (("n", n), ("h", h), ("w", w)),
             "o",
-            tile_shape(site.machine),
+            tile_shape(site.machine, channels),
             site.staged(0),
             site.folded,
             site.machine.threads,
@@ -170,12 +159,16 @@ def _pointwise(transposed: bool) -> Callable[[Site], Product]:
 
 
 def _packing(q: Product) -> tuple[str, str]:
-    """C that puts a panel of ``b`` from ``src`` to ``dst``, [k][``width``]: what it needs, and the statement."""
+    """C that puts a panel of ``b`` from ``src`` to ``dst``, [k][``width``]: what it needs, and the statement. The last vector begins
+    at channel ``last`` of the panel."""
     if q.b[1] != 1:
-        return transpose_function(q.shape.width), f"shohin_pack{q.shape.width}(src, {q.b[1]}, dst, width, left, K);"
+        pack = f"shohin_pack{q.shape.width}"
+        return transpose_function(q.shape.width), (
+            f"{pack}(src, {q.b[1]}, dst, width, width - W, K); {pack}(src + last * {q.b[1]}, {q.b[1]}, dst + width - W, width, W, K);"
+        )
     return "", (
         "for (long k = 0; k < K; k++) for (long j = 0; j < width; j++) "
-        f"dst[k * width + j] = j < left ? src[k * {q.b[0]} + j] : 0.0f;"
+        f"dst[k * width + j] = src[k * {q.b[0]} + (j < width - W ? j : last + j - (width - W))];"
     )
 
 
@@ -190,11 +183,13 @@ def _pack(q: Product, site: Site, printer: Printer, name: str) -> str:
             + """\
   const float *src = $b;
   float *dst = (float *)shared;
-  enum { K = $k, N = $n, W = $w, P = $p };
-  const long panels = (N + P - 1) / P, z = chunk / panels, first = chunk % panels * P, left = N - first;
-  const long width = left >= P ? P : (left + W - 1) / W * W;
-  src += z * K * N + first * $bn;
-  dst += z * $packed + first * K;
+  enum { K = $k, N = $n, W = $w };
+  $table
+  const long z = chunk / $panels;
+  const struct shohin_panel *p = panels + chunk % $panels;
+  const long width = p->vectors * W, last = p->stop - p->first - W;
+  src += z * K * N + p->first * $bn;
+  dst += z * $packed + p->base * K;
   $statement
 }
 """,
@@ -203,7 +198,8 @@ def _pack(q: Product, site: Site, printer: Printer, name: str) -> str:
             k=q.k,
             n=q.n,
             w=q.shape.width,
-            p=q.shape.panel,
+            table=panel_table(q.panels),
+            panels=len(q.panels),
             packed=q.packed,
             bn=q.b[1],
             statement=statement,
@@ -218,7 +214,7 @@ const long size = (M + {CHUNKS - 1}) / {CHUNKS}, m0 = mine * size < M ? mine * s
   long done = m0;
   (void)mtiles;"""
 _STATISTIC = f"""
-    const long upto = end < last ? m0 + (end - m0) / {BLOCK} * {BLOCK} : end;
+    const long upto = end < bottom ? m0 + (end - m0) / {BLOCK} * {BLOCK} : end;
     ${{name}}_statistic(b, shared, mine, done, upto);
     done = upto;"""
 
@@ -226,8 +222,7 @@ _STATISTIC = f"""
 _NEAR = """\
 const float *src = bs + first * $bn;
       float *dst = (float *)(scratch + $at);
-      const long left = N - first, width = vectors * W;
-      (void)left;
+      const long width = vectors * W;
       $statement
       T.b = dst;"""
 _SIDES = """
@@ -235,64 +230,38 @@ _SIDES = """
     for (long m = mb; m < end; m += R) $copy(a + m, $stride, side + (m - mb) * K, end - m < R ? end - m : R, M - m, K);"""
 
 
+def _panel(q: Product) -> int:
+    """Bytes of scratch for the panel that is packed just before it is read."""
+    return 4 * q.k * q.shape.panel if q.near else 0
+
+
 def _load(q: Product, name: str) -> str:
     """C that puts a block's rows of ``a`` into scratch."""
     if q.staged:
-        return f"\n    {name}_load(b, (float *)(scratch + {_tile(q)}), mb, end);"
+        return f"\n    {name}_load(b, (float *)scratch, mb, end);"
     copy = f"shohin_side{q.shape.width}x{q.shape.rows}"
-    return fill(_SIDES, at=_tile(q) + (4 * q.k * q.shape.panel if q.near else 0), copy=copy, stride=q.a[1]) if q.sides else ""
-
-
-def _tile(q: Product) -> int:
-    """Bytes of scratch before the staged rows."""
-    return ceil_div(q.rows * q.shape.panel * 4 + 64, 64) * 64
+    return fill(_SIDES, at=_panel(q), copy=copy, stride=q.a[1]) if q.sides else ""
 
 
 def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
     q, shape = product, product.shape
     rows, (pm, pn) = q.rows, q.pieces
-    direct = site.port("epilogue") is None and q.n % shape.width == 0
-    run = tiles(shape, (), shape.panels(q.n), "u" if q.a[0] == 1 else "")
     strides = (1, shape.rows) if q.sides else q.a
-    run = replace(run, sizes=q.sizes)
-    names, offsets, left, packed = {}, {"a": ["0"], "b": ["0"]}, "z", q.packed
+    names, offsets, left, packed = {"g": "0"}, {"a": ["0"], "b": ["0"]}, "$z", q.packed
     for axis, extent, sa, sb in reversed(q.batch):
         index = f"({left} % {extent})"
         left = f"({left} / {extent})"
-        names[axis] = index
+        names[axis] = index.replace("$z", "i0")
+        index = index.replace("$z", "z")
         offsets["a"].append(f"{index} * {sa}")
         if sb:
             offsets["b"].append(f"{index} * {packed if q.packs else sb}")
             packed *= extent
-    row, merged = ({"m": "im"}, None) if len(q.axes) == 1 else ({}, {"im": q.axes})
-    epilogue = (
-        ""
-        if direct
-        else fill(
-            """
-      for (long r = 0; r < rows; r++) {
-        const long im = m + r;
-        float *out = y + im * N;
-        $store
-      }""",
-            store=store_row(
-                site,
-                printer,
-                width=shape.width,
-                count=q.n,
-                lane=q.lane,
-                first="first",
-                stop="stop",
-                tile=f"(tile + r * {shape.panel})",
-                out="out",
-                names={**names, **row, "g": "0"},
-                merged=merged,
-            ).replace("\n", "\n        "),
-        )
-    )
+    row, merged = ({"m": "i1"}, None) if len(q.axes) == 1 else ({}, {"i1": q.axes})
+    close = closing(site, printer, shape.width, q.lane, {**names, **row}, ("t->i[0]", "t->i[1] + {r}", "0", "0"), merged)
+    run = replace(tiles(shape, (), q.panels, "ue" if q.a[0] == 1 else "e", close), sizes=q.sizes)
     return (
         PREAMBLE
-        + declare_widths(q.n, shape.width)
         + run.declare
         + (side_function(shape) if q.sides else "")
         + (_packing(q)[0] if q.near else "")
@@ -301,29 +270,32 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
         + fill(
             HEAD
             + """\
-  enum { M = $m, N = $n, K = $k, W = $w, P = $p, R = $rows };
+  enum { M = $m, N = $n, K = $k, W = $w, R = $rows };
+  $table
   const long z = chunk / $pieces, mine = chunk % $pieces;
   const float *a = $a + $oa, *bs = $b + $ob;
-  float *y = $y + z * M * N, *tile = (float *)scratch;
-  (void)tile;
-  const long mtiles = (M + R - 1) / R, ptiles = (N + P - 1) / P;
+  float *y = $y + z * M * N;
+  const long mtiles = (M + R - 1) / R, ptiles = $panels;
   $rows_of
   const long p0 = mine % $pn * ((ptiles + $pn - 1) / $pn), p1 = p0 + (ptiles + $pn - 1) / $pn;
-  struct shohin_run *one = (struct shohin_run *)(scratch + $tile_bytes);
-  *one = (struct shohin_run){0, 0, K};
-  struct shohin_tile T = {.runs = one, .count = 1, .rs = $sm, .ks = $sk, .ldc = $ldc};
-  const long last = m1 < M ? m1 : M, panels = p1 < ptiles ? p1 : ptiles;$empty
-  for (long mb = m0; mb < last; mb += $block) {
-    const long end = mb + $block < last ? mb + $block : last;$load
-    for (long p = p0; p < panels; p++) {
-      const long first = p * P, stop = first + P < N ? first + P : N, vectors = (stop - first + W - 1) / W;
+  const struct shohin_run one = {0, 0, K};
+  struct shohin_tile T = {.runs = &one, .count = 1, .rs = $sm, .ks = $sk, .ldc = N, .i = {z, 0, 0, 0}};
+  const long bottom = m1 < M ? m1 : M;$empty
+  for (long mb = m0; mb < bottom; mb += $block) {
+    const long end = mb + $block < bottom ? mb + $block : bottom;$load
+    for (const struct shohin_panel *p = panels + p0; p < panels + (p1 < ptiles ? p1 : ptiles); p++) {
+      const long first = p->first, vectors = p->vectors, last = p->stop - W - first;
       $panel
       T.ldb = $ldb;
+      T.io = first;
+      T.last = last;
+      T.lastb = $lastb;
       for (long m = mb; m < end; m += R) {
         const long rows = end - m < R ? end - m : R;
         T.a = $row;
-        T.c = $c;
-        $call$epilogue
+        T.c = y + m * N + first;
+        T.i[1] = m;
+        $call
       }
     }$statistic
   }
@@ -334,15 +306,16 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
             n=q.n,
             k=q.k,
             w=shape.width,
-            p=shape.panel,
+            table=panel_table(q.panels),
+            panels=len(q.panels),
             rows=rows,
             pieces=pm * pn,
             pn=pn,
-            a=f"(const float *)(scratch + {_tile(q)})" if q.staged else printer.pointer(site.operands[0].name),
+            a="(const float *)scratch" if q.staged else printer.pointer(site.operands[0].name),
             row=f"a + (m - mb) * {q.k}" if q.staged else "side + (m - mb) / R * (R * K)" if q.sides else f"a + m * {q.a[0]}",
             load=_load(q, name),
             rows_of=_CHUNKED if q.folded else fill(_TILED, pm=pm, pn=pn),
-            empty=f"\n  if (m0 == last) {name}_statistic(b, shared, mine, m0, m0);" if q.folded else "",
+            empty=f"\n  if (m0 == bottom) {name}_statistic(b, shared, mine, m0, m0);" if q.folded else "",
             statistic=fill(_STATISTIC, name=name) if q.folded else "",
             y=printer.pointer(site.results[0].name),
             b="(const float *)shared" if q.packs and not q.near else printer.pointer(site.operands[1].name),
@@ -350,14 +323,11 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
             ob=" + ".join(offsets["b"]),
             sm=strides[0],
             sk=strides[1],
-            tile_bytes=rows * shape.panel * 4,
-            ldc="N" if direct else "P",
             block=q.block,
-            panel=fill(_NEAR, at=_tile(q), bn=q.b[1], statement=_packing(q)[1]) if q.near else f"T.b = bs + first * {'K' if q.packs else 1};",
+            panel=fill(_NEAR, at=0, bn=q.b[1], statement=_packing(q)[1]) if q.near else f"T.b = bs + first * {'K' if q.packs else 1};",
             ldb="vectors * W" if q.packs else "N",
-            c="y + m * N + first" if direct else "tile",
+            lastb="width - W" if q.near else "(vectors - 1) * W" if q.packs else "last",
             call=run.call,
-            epilogue=epilogue,
         )
     )
 
@@ -367,7 +337,7 @@ def _phases(describe: Callable[[Site], Product]) -> tuple[Phase, ...]:
 
     def packs(site: Site) -> int:
         q = describe(site)
-        return prod(e for _, e, _, sb in q.batch if sb) * len(q.shape.panels(q.n)) if q.packs and not q.near else 0
+        return prod(e for _, e, _, sb in q.batch if sb) * len(q.panels) if q.packs and not q.near else 0
 
     def pieces(site: Site) -> int:
         q = describe(site)
@@ -381,8 +351,7 @@ def _phases(describe: Callable[[Site], Product]) -> tuple[Phase, ...]:
 
 def _workspace(q: Product) -> int:
     rows = ceil_div(q.block, q.shape.rows) * q.shape.rows
-    panel = 4 * q.k * q.shape.panel if q.near else 0
-    return _tile(q) + panel + (4 * (rows * q.k + q.shape.width) if q.staged or q.sides else 0)
+    return _panel(q) + (4 * (rows * q.k + q.shape.width) if q.staged or q.sides else 0)
 
 
 def _by_rows(q: Product) -> bool:

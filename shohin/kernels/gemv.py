@@ -10,18 +10,9 @@ from collections.abc import Callable
 from math import prod
 
 from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, register
-from shohin.kernels.common import (
-    HEAD,
-    PREAMBLE,
-    Lanes,
-    declare_widths,
-    fill,
-    is_float32,
-    square,
-    store_row,
-    tile_shape,
-)
+from shohin.kernels.common import HEAD, PREAMBLE, Lanes, declare_widths, fill, is_float32, square, store_row
 from shohin.kernels.gemm import is_pointwise
+from shohin.kernels.tile import tile_shape
 
 MOST = 4
 """Rows up to which the matrix is read as it lies; from then on packing it is cheaper than turning it for each."""
