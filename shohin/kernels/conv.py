@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
-from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, register
+from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, Verdict, register
 from shohin.kernels.common import (
     BLOCK,
     CHUNKS,
@@ -30,6 +30,7 @@ from shohin.kernels.common import (
     tile_shape,
     tiles,
     transpose_function,
+    wide_groups,
 )
 from shohin.kernels.taps import Segment, segment_table, segments
 
@@ -378,13 +379,12 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
     )
 
 
-def _claims(site: Site) -> bool:
+def _claims(site: Site) -> Verdict:
     """Any window; groups only if each has some channels to fill a vector with."""
-    groups = site.attrs["groups"]
-    return is_float32(site) and (groups == 1 or min(site.operands[0].shape[3], site.results[0].shape[3]) // groups >= 4)
+    return is_float32(site) and wide_groups(site, site.operands[0].shape[3], site.results[0].shape[3])
 
 
-def kernel(name: str, op: str, doc: str, *, transposed: bool, depth: bool, predicate: Callable[[Site], bool]) -> Kernel:
+def kernel(name: str, op: str, doc: str, *, transposed: bool, depth: bool, predicate: Callable[[Site], Verdict]) -> Kernel:
     """Registers a contraction over taps; two phases, weights into panels and the loops."""
     direct = describe(transposed, depth)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from shohin.compiler.kernel import Kernel, Phase, Printer, Site, register
+from shohin.compiler.kernel import Kernel, Phase, Printer, Site, Verdict, register
 from shohin.kernels.common import (
     BLOCK,
     CHUNKS,
@@ -22,6 +22,7 @@ from shohin.kernels.common import (
     depth_shape,
     fill,
     is_float32,
+    one_each,
     panel_table,
     tiles,
 )
@@ -40,14 +41,12 @@ from shohin.kernels.conv_dw import (
 _ROWS = 3
 
 
-def _claims(site: Site) -> bool:
-    groups = site.attrs["groups"]
-    return is_float32(site) and groups > 1 and site.operands[0].shape[3] == site.results[0].shape[3] == groups
+def _claims(site: Site) -> Verdict:
+    return is_float32(site) and one_each(site, site.operands[0], site.results[0])
 
 
-def _claims_dw(site: Site) -> bool:
-    groups = site.attrs["groups"]
-    return is_float32(site) and groups > 1 and all(b.shape[3] == groups for b in site.operands)
+def _claims_dw(site: Site) -> Verdict:
+    return is_float32(site) and one_each(site, *site.operands)
 
 
 def _shape(q: Gradient, site: Site) -> TileShape:

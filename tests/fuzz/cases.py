@@ -189,16 +189,19 @@ def _window(rng: np.random.Generator, most: int) -> tuple[Pair, Pair, Pair, Pair
 
 def _conv(rng: np.random.Generator, depthwise: bool, ports: dict[str, Any]) -> Case:
     kernel, stride, dilation, padding, (h, w) = _window(rng, 7)
+    few = False  # positions, so that the weights are read once
     if not depthwise and rng.random() < 0.35:
         kernel, stride, dilation, padding = (1, 1), (1, 1), (1, 1), ((0, 0), (0, 0))
-        if rng.random() < 0.25:
-            h, w = 1, pick(rng, 1, 1, 2)
+        few = rng.random() < 0.3
+        h, w = (1, pick(rng, 1, 1, 2)) if few else (h, w)
     n = pick(rng, 1, 1, 2, 3, 7, 8, 16)
     if depthwise:
         groups = c = o = pick(rng, 2, 3, 8, 13, 16, 31, 32, 37, 64, 100)
     else:
         groups = pick(rng, 1, 1, 1, 1, 2, 3, 5)
         c, o = (groups * pick(rng, 1, 2, 3, 4, 5, 8, 13, 16, 24, 37, 64) for _ in range(2))
+        if few:
+            n, groups, (c, o) = pick(rng, 1, 2, 4), 1, (pick(rng, 8, 16, 37, 64, 130, 300) for _ in range(2))
     p, q = ((d + sum(pad) - (k - 1) * e - 1) // s + 1 for d, pad, k, e, s in zip((h, w), padding, kernel, dilation, stride))
     if p < 1 or q < 1 or n * p * q * o * prod(kernel) * (c // groups) > pick(rng, *MOST):
         return _conv(rng, depthwise, ports)
@@ -217,6 +220,8 @@ def _matmul(rng: np.random.Generator, ports: dict[str, Any]) -> Case:
     if prod(batch) * m * k * n > pick(rng, *MOST):
         return _matmul(rng, ports)
     ta, tb = bool(rng.integers(0, 2)), bool(rng.integers(0, 2))
+    if rng.random() < 0.25:
+        m, batch, ta, tb = pick(rng, 1, 1, 2, 3, 4), (), False, True
     a, b = ((*batch, k, m) if ta else (*batch, m, k)), ((*batch, n, k) if tb else (*batch, k, n))
     return Contraction(op="matmul", shapes=(a, b), result=(*batch, m, n), attrs=(("transpose_a", ta), ("transpose_b", tb)), **ports)
 
