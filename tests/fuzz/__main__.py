@@ -12,11 +12,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from shohin.targets.host import CPU
-from tests.fuzz.run import Batch, Outcome, batch, run
+from tests.fuzz.run import Batch, Outcome, batch, run, run_sanitized
 
 LEVELS = tuple(level for level in ("v3", "v4") if CPU.machine == "x86_64" and CPU.level >= level)
 SIZE = 50
@@ -35,10 +36,10 @@ def done(log: Path) -> dict[int, dict[str, Any]]:
     return found
 
 
-def tried(b: Batch) -> Outcome:
+def tried(b: Batch, how: Callable[[Batch], Outcome]) -> Outcome:
     """A batch that does not even compile is a failure of its own."""
     try:
-        return run(b)
+        return how(b)
     except Exception as error:
         return Outcome({}, 0, (f"{type(error).__name__}: {error}\n    {b!r}",))
 
@@ -50,6 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--levels", nargs="+", default=LEVELS, choices=("v3", "v4"), help="what programs are compiled for")
     parser.add_argument("--threads", type=int, default=3, help="programs run on 1 up to this many threads")
+    parser.add_argument("--sanitize", action="store_true", help="kernels are built by gcc with its sanitizers, every buffer of exactly its bytes")
     parser.add_argument("--log", type=Path, help="default: runs/fuzz-SEED.jsonl")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after this time, to go on later")
     o = parser.parse_args(arguments)
@@ -59,10 +61,10 @@ def main(arguments: list[str] | None = None) -> int:
     for number in range(-(-o.cases // SIZE)):
         if number in known or time.monotonic() - start > o.seconds:
             continue
-        b = batch(o.seed, number, SIZE, o.levels, o.threads)
+        b = batch(o.seed, number, SIZE, o.levels, o.threads, 0.0 if o.sanitize else 0.15)
         with tempfile.TemporaryDirectory() as cache:
             os.environ["SHOHIN_CACHE"] = cache
-            found = tried(b)
+            found = tried(b, run_sanitized if o.sanitize else run)
         for failure in found.failures:
             print(failure, flush=True)
         known[number] = {"batch": number, "cases": len(b.cases), "level": b.level, "threads": b.threads, "kernels": found.kernels, "along": found.along, "failures": found.failures}

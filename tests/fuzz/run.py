@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -20,6 +22,7 @@ from shohin.core.op import Aval
 from shohin.core.tensor import Tensor
 from shohin.core.trace import stage
 from tests.fuzz.cases import Case, draw
+from tests.kernels.exact import Exact
 
 Array = np.ndarray[Any, Any]
 
@@ -33,10 +36,11 @@ class Batch:
     threads: int
 
 
-def batch(seed: int, number: int, size: int, levels: Sequence[str], threads: int = 3) -> Batch:
-    """Batch ``number`` of a run: the same whenever it is asked for, and whatever ran before."""
+def batch(seed: int, number: int, size: int, levels: Sequence[str], threads: int = 3, strange: float = 0.15) -> Batch:
+    """Batch ``number`` of a run: the same whenever it is asked for, and whatever ran before. ``strange``: how many batches
+    have infinities, NaN and the like among their values."""
     rng = np.random.default_rng((seed, number))
-    special = bool(rng.random() < 0.15)
+    special = bool(rng.random() < strange)
     cases = tuple(draw(rng, special) for _ in range(size))
     return Batch(cases, levels[int(rng.integers(0, len(levels)))], int(rng.integers(1, threads + 1)))
 
@@ -95,9 +99,31 @@ def run(b: Batch) -> Outcome:
         problem = judge(case, arrays, got[:count], want[:count])
         failures += [] if problem is None else [f"{problem}\n{program_of(case, b)}"]
         got, want = got[count:], want[count:]
-    taken = [s for s in program.steps if isinstance(s, KernelCall)]
+    return outcome([s for s in program.steps if isinstance(s, KernelCall)], failures)
+
+
+def outcome(taken: Sequence[KernelCall], failures: Sequence[str]) -> Outcome:
     names = [s.kernel for s in taken]
     return Outcome({n: names.count(n) for n in sorted({*names})}, sum(len(s.staged) + len(s.folds) for s in taken), tuple(failures))
+
+
+def run_sanitized(b: Batch) -> Outcome:
+    """The kernels built by gcc with its address and undefined-behaviour sanitizers, each buffer of exactly its bytes; results
+    are compared with those of the derived loops."""
+    operands = [case.arrays() for case in b.cases]
+    graph, counts = graph_of(b.cases, operands)
+    _, loops = lowered(graph, machine(b.level, b.threads))
+    want = compile_program(loops, level="v3", threads=1)(*[a for arrays in operands for a in arrays])
+    exact, m = Exact(), machine(b.level, b.threads)
+    taken: list[KernelCall] = []
+    for case, arrays, count in zip(b.cases, operands, counts, strict=True):
+        program = lower(graph_of([case], [arrays])[0], m)
+        taken += [s for s in program.steps if isinstance(s, KernelCall)]
+        exact.add(program, m, arrays, want[:count])
+        want = want[count:]
+    with tempfile.TemporaryDirectory() as folder:
+        found = exact.failures(Path(folder), f"-march=x86-64-{b.level}")
+    return outcome(taken, [f"{what}\n{program_of(b.cases[k], b, 'run_sanitized')}" for k, what in found.items()])
 
 
 def shifted(rng: np.random.Generator, a: Array) -> Array:
@@ -130,10 +156,10 @@ def judge(case: Case, arrays: Sequence[Array], got: Sequence[Array], want: Seque
     return None
 
 
-def program_of(case: Case, b: Batch) -> str:
+def program_of(case: Case, b: Batch, how: str = "run") -> str:
     """A program that repeats the case."""
     return (
         "    from tests.fuzz.cases import Contraction, Integer, Pool\n"
-        "    from tests.fuzz.run import Batch, run\n"
-        f"    print(run(Batch(({case!r},), {b.level!r}, {b.threads})))"
+        f"    from tests.fuzz.run import Batch, {how}\n"
+        f"    print({how}(Batch(({case!r},), {b.level!r}, {b.threads})))"
     )

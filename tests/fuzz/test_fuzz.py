@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import textwrap
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from shohin.compiler.kernel import KERNELS, Phase, Printer, Site
 from tests.fuzz import __main__ as command
 from tests.fuzz.cases import Contraction, Integer, Pool
-from tests.fuzz.run import Batch, Outcome, batch, calls, run
+from tests.fuzz.run import Batch, Outcome, batch, calls, run, run_sanitized
 
 pytestmark = pytest.mark.skipif(not command.LEVELS, reason="no AVX2: the fuzzer compiles for x86-64 levels only")
 
@@ -65,6 +66,25 @@ def test_a_fault_is_found_and_the_program_printed_repeats_it(cache: None, fault:
     assert names["again"].failures == found.failures
 
 
+GCC = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed: the sanitizers do NOT run")
+
+
+@GCC
+@pytest.mark.slow
+def test_random_cases_under_sanitizers(cache: None) -> None:
+    assert run_sanitized(batch(4, 0, 50, ("v3",), strange=0)).failures == ()
+
+
+@GCC
+def test_a_write_beyond_scratch_is_found(cache: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = KERNELS["conv2d_vector_f32"]
+    monkeypatch.setitem(KERNELS, kernel.name, replace(kernel, workspace=lambda site: kernel.workspace(site) - 4))
+    attrs = (("stride", (1, 1)), ("padding", ((0, 0), (0, 0))), ("dilation", (1, 1)), ("groups", 1))
+    case = Contraction(op="conv2d", shapes=((2, 1, 1, 32), (50, 1, 1, 32)), result=(2, 1, 1, 50), attrs=attrs, after="relu")
+    (text,) = run_sanitized(Batch((case,), "v3", 1)).failures
+    assert "ERROR: AddressSanitizer" in text and f"run_sanitized(Batch(({case!r},)" in text
+
+
 def test_a_run_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     ran: list[int] = []
 
@@ -82,9 +102,8 @@ def test_a_run_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.Monk
     assert capsys.readouterr().out.splitlines()[-2:] == ["200 cases, 1 failures; 4 nests were taken along", "       8 k"]
 
 
-def test_a_program_that_does_not_compile_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_does_not_compile_is_a_failure() -> None:
     def broken(b: Batch) -> Outcome:
         raise RuntimeError("no compiler")
 
-    monkeypatch.setattr(command, "run", broken)
-    assert command.tried(batch(1, 1, 2, ("v3",))).failures[0].startswith("RuntimeError: no compiler\n    Batch(")
+    assert command.tried(batch(1, 1, 2, ("v3",)), broken).failures[0].startswith("RuntimeError: no compiler\n    Batch(")
