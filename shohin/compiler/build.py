@@ -12,6 +12,7 @@ import hashlib
 import os
 import platform
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -129,7 +130,11 @@ def key_of(text: str, cc: Compiler, options: Sequence[str], level: str) -> str:
 
 
 def build(text: str, *, level: str = "native", extra: Sequence[str] = ()) -> Path:
-    """The shared object of a C text, from the cache or built. Raises ``BuildError`` with the compiler's words."""
+    """The shared object of a C text, from the cache or built.
+
+    Raises ``BuildError`` with the compiler's words, or if this processor cannot run the level or the cache cannot be written.
+    """
+    _runs_here(level)
     cc = compiler()
     options = flags(cc, level, extra)
     folder = cache_dir()
@@ -137,23 +142,38 @@ def build(text: str, *, level: str = "native", extra: Sequence[str] = ()) -> Pat
     path, check = folder / f"{key}.so", folder / f"{key}.sum"
     if _intact(path, check):
         return path
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as temp:
-        source, out = Path(temp) / f"{key[:12]}.c", Path(temp) / "out.so"
-        source.write_text(text)
-        _run([*cc.command, *options, "-o", str(out), str(source)])
-        digest = Path(temp) / "sum"
-        digest.write_text(hashlib.sha256(out.read_bytes()).hexdigest())
-        os.replace(out, path)
-        os.replace(digest, check)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as temp:
+            source, out = Path(temp) / f"{key[:12]}.c", Path(temp) / path.name
+            source.write_text(text)
+            _run([*cc.command, *options, "-o", str(out), str(source)])
+            digest = Path(temp) / "sum"
+            digest.write_text(_sum(out))
+            os.replace(out, path)
+            os.replace(digest, check)
+    except OSError as error:
+        raise BuildError(f"nothing can be built in {folder}: {error}; free some space, or set SHOHIN_CACHE to another folder") from error
     return path
+
+
+def _sum(path: Path) -> str:
+    """Of an object and its name: one that was copied from another key does not fit."""
+    return hashlib.sha256(path.stem.encode() + path.read_bytes()).hexdigest()
 
 
 def _intact(path: Path, check: Path) -> bool:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest() == check.read_text()
+        return _sum(path) == check.read_text()
     except (OSError, UnicodeDecodeError):
         return False
+
+
+def _runs_here(level: str) -> None:
+    """Instructions that this processor lacks would end the process."""
+    needed = {"x86_64_v3": _V3, "x86_64_v4": _V3 | _V4}.get(level_name(level), frozenset[str]())
+    if missing := needed - cpu_features():
+        raise BuildError(f"level={level!r} needs {', '.join(sorted(missing))}, which this processor lacks; use level='native'")
 
 
 def _run(command: Sequence[str]) -> None:
@@ -161,6 +181,9 @@ def _run(command: Sequence[str]) -> None:
         done = subprocess.run(command, capture_output=True, text=True)
     except OSError as error:
         raise BuildError(f"the C compiler does not run: {error}\n  command: {shlex.join(command)}") from error
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        raise BuildError(f"the C compiler was killed by {name}: {shlex.join(command)}\n  memory or disk may have run out; nothing is left in the cache")
     if done.returncode != 0:
         lines = [x for x in done.stderr.splitlines() if x.strip()]
         errors = [i for i, x in enumerate(lines) if "error" in x]

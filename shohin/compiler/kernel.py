@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from shohin.core.loop import Expr
 from shohin.core.nest import Buffer, KernelCall
@@ -73,6 +73,24 @@ class Site:
         return bool(self.call.folds)
 
 
+@dataclass(frozen=True)
+class Declined:
+    """A no with its reason, for who profiles. It is false, so that conditions read as before:
+
+    >>> rows = 8
+    >>> rows <= 4 or Declined(f"{rows} rows, it takes up to 4")
+    Declined(why='8 rows, it takes up to 4')
+    """
+
+    why: str
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+
+Verdict = Literal[True] | Declined
+
+
 class Printer(Protocol):
     """Prints loop-IR expressions as C. ``names`` binds variables and names to C text; ``merged`` binds one C
     variable to several axes, outermost first, with their extents."""
@@ -126,7 +144,7 @@ class Kernel:
     name: str
     op: str
     doc: str
-    predicate: Callable[[Site], bool]
+    predicate: Callable[[Site], Verdict]
     ports: tuple[PortSpec, ...]
     phases: tuple[Phase, ...]
     workspace: Callable[[Site], int]
@@ -157,9 +175,13 @@ def register(kernel: Kernel) -> Kernel:
     return kernel
 
 
-def claim(op: str, site: Site) -> Kernel | None:
-    """The kernel for this site, or ``None``: the derived loops do it."""
+def claim(op: str, site: Site) -> Kernel | Declined:
+    """The kernel for this site; or who declined it and why, and the derived loops do it."""
+    reasons: dict[str, list[str]] = {}
     for kernel in reversed(list(KERNELS.values())):
-        if kernel.op == op and kernel.predicate(site):
-            return kernel
-    return None
+        if kernel.op == op:
+            verdict = kernel.predicate(site)
+            if verdict:
+                return kernel
+            reasons.setdefault(verdict.why, []).append(kernel.name)
+    return Declined("; ".join(f"{', '.join(names)}: {why}" for why, names in reasons.items()))

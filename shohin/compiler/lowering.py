@@ -15,7 +15,7 @@ import numpy as np
 
 from shohin.compiler import derive, passes, siblings
 from shohin.compiler.attach import SLOW, attached
-from shohin.compiler.kernel import Kernel, Machine, Site, claim
+from shohin.compiler.kernel import Declined, Kernel, Machine, Site, claim
 from shohin.compiler.schedule import options_of
 from shohin.compiler.slices import sliced
 from shohin.core import loop
@@ -57,6 +57,7 @@ class Lowering:
         self.buffers: dict[str, Buffer] = {}
         self.steps: list[Step] = []
         self.data: dict[str, Any] = {}
+        self.declined: dict[str, str] = {}
         self.size: dict[Var, int] = {}
         self.weight: dict[Var, tuple[int, frozenset[Var]]] = {}
 
@@ -157,13 +158,14 @@ class Lowering:
         outputs = self._outputs()
         buffers = dict(self.buffers)
         steps = attached(siblings.joined(self.steps), buffers, self.machine, options_of(self.machine))
-        return Program(tuple(buffers[n] for n in [*buffers] if n not in outputs) + tuple(buffers[n] for n in outputs), tuple(steps), self.data)
+        return Program(tuple(buffers[n] for n in [*buffers] if n not in outputs) + tuple(buffers[n] for n in outputs), tuple(steps), self.data, self.declined)
 
     def body(self, graph: Graph, inputs: Sequence[Read]) -> list[Read]:
         """Lower another graph in place, its inputs read by ``inputs``; how its outputs are read. All outputs are stored
         before this returns, so that what they came from may be overwritten."""
         inner = Lowering(passes.optimize(graph), self.machine)
-        inner.buffers, inner.steps, inner.data, inner.prefix = self.buffers, self.steps, self.data, f"{self.prefix}b{len(self.steps)}_"
+        inner.buffers, inner.steps, inner.data, inner.declined = self.buffers, self.steps, self.data, self.declined
+        inner.prefix = f"{self.prefix}b{len(self.steps)}_"
         inner.virtual = dict(zip(inner.graph.inputs, inputs, strict=True))
         inner.walk()
         return [inner.kept(v) for v in inner.graph.outputs]
@@ -205,7 +207,9 @@ class Lowering:
         claimed: dict[Node, Kernel] = {}
         for node in g.nodes:
             kernel = self._claim(node)
-            if kernel is not None:
+            if isinstance(kernel, Declined):
+                self.declined[node.place] = kernel.why
+            elif kernel is not None:
                 claimed[node] = kernel
                 self.forced.update(v for v in node.operands if not self._packed(v))
             if node.op.kind == "call":
@@ -284,7 +288,8 @@ class Lowering:
         self.steps.extend(derive.nests(node, outs, self.at(node), self.temp))
 
     # -- kernels
-    def _claim(self, node: Node) -> Kernel | None:
+    def _claim(self, node: Node) -> Kernel | Declined | None:
+        """The kernel of a node, or why none has it; ``None`` where there are none for its op."""
         if node.op.kind not in ("contraction", "window", "call"):
             return None
         packed = any(map(self._packed, node.operands))
@@ -293,7 +298,9 @@ class Lowering:
         call = KernelCall("", ("",) * len(node.operands), ("",), node.attrs, (), node.place)
         site = Site(call=call, operands=tuple(map(buffer, node.operands)), results=tuple(map(buffer, node.results)), machine=self.machine)
         found = claim(node.op.name, site)
-        return None if packed and found is not None and found.pack is None else found
+        if isinstance(found, Kernel) and packed and found.pack is None:
+            return Declined(f"{found.name}: the weights are packed, it takes dense ones")
+        return found or (found if found.why else None)
 
     def _packed(self, v: Var) -> bool:
         """Is the value unpacked from constants (``Op.kind`` storage)? It is read in its packed form, never stored."""
@@ -461,7 +468,7 @@ def lower(graph: Graph, machine: Machine, donated: Mapping[int, int] | None = No
     inputs = [b for b in program.buffers if b.role == "input"]
     outputs = [b for b in program.buffers if b.role == "output"]
     renamed = {outputs[o].name: Buffer(outputs[o].name, outputs[o].shape, outputs[o].dtype, "output", inputs[i].name) for o, i in donated.items()}
-    return Program(tuple(renamed.get(b.name, b) for b in program.buffers), program.steps, program.data)
+    return replace(program, buffers=tuple(renamed.get(b.name, b) for b in program.buffers))
 
 
 __all__ = ["lower"]

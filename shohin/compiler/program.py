@@ -158,7 +158,7 @@ def with_copies(program: Program, copies: Sequence[tuple[str, str]]) -> Program:
         steps.append(
             Nest(loops, (), (), (Out(target, index, Load(source, index, b.dtype)),), "sequence", f"copy to {target}")
         )
-    return Program(program.buffers, tuple(steps), program.data)
+    return replace(program, steps=tuple(steps))
 
 
 class Compiled:

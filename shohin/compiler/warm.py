@@ -8,7 +8,6 @@ op is not kept: its text has the op's name only.
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import tempfile
 from collections.abc import Callable
@@ -54,7 +53,7 @@ def _read(path: Path) -> Prepared | None:
     try:
         raw = path.read_bytes()
         head, body = raw[: len(MAGIC) + 32], raw[len(MAGIC) + 32 :]
-        if head != MAGIC + hashlib.sha256(body).digest():
+        if head != _head(path, body):
             return None
         found = pickle.loads(body)
     except Exception:  # whatever is wrong with it, it is made anew
@@ -62,13 +61,18 @@ def _read(path: Path) -> Prepared | None:
     return found if isinstance(found, Prepared) else None
 
 
+def _head(path: Path, body: bytes) -> bytes:
+    """What an entry of this name begins with: one that was copied from another key does not fit."""
+    return MAGIC + hashlib.sha256(path.stem.encode() + body).digest()
+
+
 def _write(path: Path, entry: Prepared) -> None:
     body = pickle.dumps(entry, protocol=5)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(MAGIC + hashlib.sha256(body).digest() + body)
-        Path(name).replace(path)
+        with tempfile.TemporaryDirectory(dir=path.parent) as temp:
+            whole = Path(temp) / path.name
+            whole.write_bytes(_head(path, body) + body)
+            whole.replace(path)
     except OSError:  # a cache that cannot be written costs time, nothing else
         return

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -168,11 +168,12 @@ Step = Nest | KernelCall | Jump
 
 @dataclass(frozen=True)
 class Program:
-    """``data`` holds the constants' arrays by buffer name."""
+    """``data`` holds the constants' arrays by buffer name. ``declined``: which kernels left a place to derived loops, and why."""
 
     buffers: tuple[Buffer, ...]
     steps: tuple[Step, ...]
     data: Mapping[str, np.ndarray[Any, Any]]
+    declined: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def buffer(self, name: str) -> Buffer:
         return self._table()[name]

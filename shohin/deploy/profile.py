@@ -12,9 +12,8 @@ import numpy as np
 
 import shohin.kernels
 from shohin.compiler.jit import Jit
-from shohin.compiler.kernel import KERNELS
 from shohin.compiler.program import machine, with_copies
-from shohin.core.nest import Jump, KernelCall, Step
+from shohin.core.nest import Jump, KernelCall, Program, Step
 from shohin.deploy.roofline import Roof, roof
 from shohin.deploy.work import work_of
 
@@ -23,8 +22,8 @@ assert shohin.kernels  # the host's kernels must be registered before anything i
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One step. ``kernel``: its hand-written kernel, or "" for loops that were derived from the records; ``why``: why no
-    kernel took it, as far as it is known."""
+    """One step. ``kernel``: its hand-written kernel, or "" for loops that were derived from the records; ``why``: which
+    kernels of its op declined it, and for what reason."""
 
     place: str
     kernel: str
@@ -96,9 +95,9 @@ def layer_of(place: str) -> str:
 
 def _sum(name: str, rows: Sequence[Row]) -> Row:
     total = lambda field: sum(getattr(r, field) for r in rows)
-    kernels = {r.kernel for r in rows}
+    kernels, reasons = {r.kernel for r in rows}, {r.why for r in rows}
     return Row(
-        place=f"{name} ({len(rows)})" if len(rows) > 1 else name, kernel=kernels.pop() if len(kernels) == 1 else "", why="",
+        place=f"{name} ({len(rows)})" if len(rows) > 1 else name, kernel=kernels.pop() if len(kernels) == 1 else "", why=reasons.pop() if len(reasons) == 1 else "",
         seconds=total("seconds"), flop=total("flop"), bytes=total("bytes"), at_roof=total("at_roof"),
     )  # fmt: skip
 
@@ -116,11 +115,10 @@ def table(rows: Iterable[Row], whole: float) -> list[str]:
     return lines
 
 
-def _why(step: Step) -> str:
-    """Why no kernel took this step: none exists for its op, or those that do decline its shape or dtype."""
-    op = op_of(step.place)
-    kernels = [k.name for k in KERNELS.values() if k.op == op]
-    return f"declined by {', '.join(kernels)}" if kernels else ""
+def _why(step: Step, program: Program) -> str:
+    """Which kernels declined this step and why; nothing where there are none for its op."""
+    reasons = [program.declined[place] for place in step.place.split(" + ") if place in program.declined]
+    return f"declined by {'; '.join(reasons)}" if reasons else ""
 
 
 def profile(f: Jit, *args: Any, repeats: int = 20, **keywords: Any) -> Profile:
@@ -156,7 +154,7 @@ def profile(f: Jit, *args: Any, repeats: int = 20, **keywords: Any) -> Profile:
         kernel = step.kernel if isinstance(step, KernelCall) else ""
         rows.append(
             Row(
-                place=step.place, kernel=kernel, why="" if kernel else _why(step), seconds=seconds[k], flop=work.flop,
+                place=step.place, kernel=kernel, why="" if kernel else _why(step, compiled.program), seconds=seconds[k], flop=work.flop,
                 bytes=work.bytes, at_roof=top.seconds(work.flop, work.bytes, int8=work.int8),
             )
         )  # fmt: skip

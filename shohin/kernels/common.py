@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from string import Template
 
-from shohin.compiler.kernel import Printer, Site
+from shohin.compiler.kernel import Declined, Printer, Site, Verdict
 from shohin.core import dtypes
+from shohin.core.nest import Buffer
 
 BLOCK, CHUNKS = 32, 8
 """Rows in a block and chunks of a sum over batch and space (``chunks8``)."""
@@ -103,14 +104,27 @@ def widths(count: int, width: int) -> list[tuple[int, int, int]]:
     return parts
 
 
-def is_float32(site: Site) -> bool:
+def is_float32(site: Site) -> Verdict:
     """All operands and the result are float32 and not empty, ports give float32, and there are vectors to use."""
     buffers = (*site.operands, *site.results)
-    return (
-        site.machine.vector_bytes >= 16
-        and all(b.dtype == dtypes.float32 and b.size for b in buffers)
-        and all(p.expr.dtype == dtypes.float32 for p in site.call.ports)
-    )
+    for dtype in [b.dtype for b in buffers] + [p.expr.dtype for p in site.call.ports]:
+        if dtype != dtypes.float32:
+            return Declined(f"{dtype.name}, it takes float32")
+    if not all(b.size for b in buffers):
+        return Declined("an operand or the result is empty")
+    return site.machine.vector_bytes >= 16 or Declined("the target has no vectors")
+
+
+def wide_groups(site: Site, *channels: int) -> Verdict:
+    """One group, or enough channels in each to fill a vector with."""
+    groups, least = site.attrs["groups"], min(channels) // site.attrs["groups"]
+    return groups == 1 or least >= 4 or Declined(f"{groups} groups of {least} channels, it takes 4 or more in each")
+
+
+def one_each(site: Site, *tensors: Buffer) -> Verdict:
+    """As many groups as channels, more than one."""
+    groups, channels = site.attrs["groups"], {b.shape[3] for b in tensors}
+    return (groups > 1 and channels == {groups}) or Declined(f"{groups} groups, it takes one a channel of input and result")
 
 
 # -------------------------------------------------------------------------------------------------- packing

@@ -12,8 +12,31 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
+<<<<<<< HEAD
 from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, register
 from shohin.kernels.common import BLOCK, CHUNKS, HEAD, PREAMBLE, ceil_div, fill, is_float32, transpose_function
+=======
+from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, Verdict, register
+from shohin.kernels.common import (
+    BLOCK,
+    CHUNKS,
+    HEAD,
+    PREAMBLE,
+    Panel,
+    TileShape,
+    ceil_div,
+    declare_widths,
+    depth_shape,
+    fill,
+    is_float32,
+    panel_table,
+    store_row,
+    tile_shape,
+    tiles,
+    transpose_function,
+    wide_groups,
+)
+>>>>>>> num
 from shohin.kernels.taps import Segment, segment_table, segments
 from shohin.kernels.tile import Panel, TileShape, closing, depth_shape, panel_table, tile_shape, tiles
 
@@ -342,13 +365,12 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
     )
 
 
-def _claims(site: Site) -> bool:
+def _claims(site: Site) -> Verdict:
     """Any window; groups only if each has some channels to fill a vector with."""
-    groups = site.attrs["groups"]
-    return is_float32(site) and (groups == 1 or min(site.operands[0].shape[3], site.results[0].shape[3]) // groups >= 4)
+    return is_float32(site) and wide_groups(site, site.operands[0].shape[3], site.results[0].shape[3])
 
 
-def kernel(name: str, op: str, doc: str, *, transposed: bool, depth: bool, predicate: Callable[[Site], bool]) -> Kernel:
+def kernel(name: str, op: str, doc: str, *, transposed: bool, depth: bool, predicate: Callable[[Site], Verdict]) -> Kernel:
     """Registers a contraction over taps; two phases, weights into panels and the loops."""
     direct = describe(transposed, depth)
 

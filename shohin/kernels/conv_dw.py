@@ -12,9 +12,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+<<<<<<< HEAD
 from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, register
 from shohin.kernels.common import BLOCK, CHUNKS, HEAD, PREAMBLE, Lanes, ceil_div, combine_chunks, fill, is_float32
 from shohin.kernels.tile import TileShape, tile_shape, tiles
+=======
+from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, Verdict, register
+from shohin.kernels.common import (
+    BLOCK,
+    CHUNKS,
+    HEAD,
+    PREAMBLE,
+    Lanes,
+    TileShape,
+    ceil_div,
+    combine_chunks,
+    fill,
+    is_float32,
+    tile_shape,
+    tiles,
+    wide_groups,
+)
+>>>>>>> num
 
 _FEW = 8  # input channels of a group below which a tap alone makes too small a tile
 
@@ -337,10 +356,9 @@ def _combine(site: Site, printer: Printer, name: str) -> str:
     return combine_chunks(name, printer.pointer(site.results[0].name), q.groups, q.taps * q.i, q.o, q.shape.width)
 
 
-def _claims(site: Site) -> bool:
+def _claims(site: Site) -> Verdict:
     """Any window; groups only if each has some channels to fill a vector with."""
-    groups = site.attrs["groups"]
-    return is_float32(site) and (groups == 1 or min(b.shape[3] for b in site.operands) // groups >= 4)
+    return is_float32(site) and wide_groups(site, *(b.shape[3] for b in site.operands))
 
 
 def load_ports(when: Callable[[Site], bool] | None) -> tuple[PortSpec, ...]:

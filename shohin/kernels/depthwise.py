@@ -10,8 +10,27 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+<<<<<<< HEAD
 from shohin.compiler.kernel import Kernel, Phase, Printer, Site, register
 from shohin.kernels.common import BLOCK, CHUNKS, HEAD, PREAMBLE, Lanes, combine_chunks, fill, is_float32
+=======
+from shohin.compiler.kernel import Kernel, Phase, Printer, Site, Verdict, register
+from shohin.kernels.common import (
+    BLOCK,
+    CHUNKS,
+    HEAD,
+    PREAMBLE,
+    Lanes,
+    TileShape,
+    combine_chunks,
+    depth_shape,
+    fill,
+    is_float32,
+    one_each,
+    panel_table,
+    tiles,
+)
+>>>>>>> num
 from shohin.kernels.conv import kernel
 from shohin.kernels.conv_dw import (
     Gradient,
@@ -28,14 +47,12 @@ from shohin.kernels.tile import TileShape, depth_shape, panel_table, tiles
 _ROWS = 3
 
 
-def _claims(site: Site) -> bool:
-    groups = site.attrs["groups"]
-    return is_float32(site) and groups > 1 and site.operands[0].shape[3] == site.results[0].shape[3] == groups
+def _claims(site: Site) -> Verdict:
+    return is_float32(site) and one_each(site, site.operands[0], site.results[0])
 
 
-def _claims_dw(site: Site) -> bool:
-    groups = site.attrs["groups"]
-    return is_float32(site) and groups > 1 and all(b.shape[3] == groups for b in site.operands)
+def _claims_dw(site: Site) -> Verdict:
+    return is_float32(site) and one_each(site, *site.operands)
 
 
 def _shape(q: Gradient, site: Site) -> TileShape:

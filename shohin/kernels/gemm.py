@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
 
-from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, register
+from shohin.compiler.kernel import Declined, Kernel, Phase, PortSpec, Printer, Site, Verdict, register
 from shohin.kernels.common import BLOCK, CHUNKS, HEAD, PREAMBLE, ceil_div, fill, is_float32, transpose_function
 from shohin.kernels.tile import Panel, TileShape, closing, panel_table, side_function, tile_shape, tiles
 
@@ -360,7 +360,7 @@ def _by_rows(q: Product) -> bool:
 
 
 def _kernel(
-    name: str, op: str, doc: str, describe: Callable[[Site], Product], predicate: Callable[[Site], bool]
+    name: str, op: str, doc: str, describe: Callable[[Site], Product], predicate: Callable[[Site], Verdict]
 ) -> Kernel:
     def shared(site: Site) -> int:
         q = describe(site)
@@ -386,15 +386,11 @@ def _kernel(
     )
 
 
-def is_pointwise(site: Site) -> bool:
+def is_pointwise(site: Site) -> Verdict:
     """One tap, stride 1, no padding, one group: the tensor is a matrix as it lies."""
-    a = site.attrs
-    return (
-        a["groups"] == 1
-        and site.operands[1].shape[1:3] == (1, 1)
-        and tuple(a["stride"]) == (1, 1)
-        and all(not p for side in a["padding"] for p in side)
-    )
+    a, window = site.attrs, site.operands[1].shape[1:3]
+    one = window == tuple(a["stride"]) == (1, 1) and a["groups"] == 1 and not any(p for side in a["padding"] for p in side)
+    return one or Declined("it takes one tap, stride 1, no padding, one group")
 
 
 MATMUL = _kernel(
@@ -402,7 +398,7 @@ MATMUL = _kernel(
     "matmul",
     "register tiles over m and n; b packed where that pays",
     _matmul,
-    lambda site: len(site.operands[0].shape) >= 2 and len(site.operands[1].shape) >= 2,
+    lambda site: min(len(b.shape) for b in site.operands[:2]) >= 2 or Declined("an operand has fewer than two dims"),
 )
 POINTWISE = _kernel(
     "conv2d_pointwise_f32", "conv2d", "a 1x1 convolution as a matrix product", _pointwise(False), is_pointwise

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import prod
 
-from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, register
+from shohin.compiler.kernel import Declined, Kernel, Phase, PortSpec, Printer, Site, Verdict, register
 from shohin.kernels.common import HEAD, PREAMBLE, Lanes, declare_widths, fill, is_float32, square, store_row
 from shohin.kernels.gemm import is_pointwise
 from shohin.kernels.tile import tile_shape
@@ -94,12 +94,15 @@ def _emit(axes: Axes, site: Site, printer: Printer, name: str) -> str:
     )
 
 
-def _kernel(name: str, op: str, axes: Axes, predicate: Callable[[Site], bool]) -> Kernel:
-    def claims(site: Site) -> bool:
-        if not is_float32(site) or not predicate(site):
-            return False
-        m, n, k = _sizes(site)
-        return m <= MOST and n >= tile_shape(site.machine).width and k >= tile_shape(site.machine).width
+def _kernel(name: str, op: str, axes: Axes, predicate: Callable[[Site], Verdict]) -> Kernel:
+    def claims(site: Site) -> Verdict:
+        fits = is_float32(site) and predicate(site)
+        if not fits:
+            return fits
+        (m, n, k), width = _sizes(site), tile_shape(site.machine).width
+        if m > MOST:
+            return Declined(f"{m} rows, it takes up to {MOST}")
+        return min(n, k) >= width or Declined(f"{n} columns of {k} terms, it takes {width} or more of both")
 
     return register(
         Kernel(
@@ -121,9 +124,8 @@ MATMUL = _kernel(
     "matmul_vector_f32",
     "matmul",
     lambda site: ("n", [("m", site.operands[0].shape[0])]),
-    lambda site: len(site.operands[0].shape) == len(site.operands[1].shape) == 2
-    and site.attrs["transpose_b"]
-    and not site.attrs["transpose_a"],
+    lambda site: (len(site.operands[0].shape) == len(site.operands[1].shape) == 2 and site.attrs["transpose_b"] and not site.attrs["transpose_a"])
+    or Declined("it takes a as (m, k) and b as (n, k), without leading dims"),
 )
 POINTWISE = _kernel(
     "conv2d_vector_f32", "conv2d", lambda site: ("o", list(zip("nhw", site.operands[0].shape[:3], strict=True))), is_pointwise

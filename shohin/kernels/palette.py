@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, register
-from shohin.core import dtypes
+from shohin.compiler.kernel import Declined, Kernel, Phase, PortSpec, Printer, Site, Verdict, register
 from shohin.kernels import qconv, qdepthwise
+from shohin.kernels.common import one_each
 from shohin.kernels.instructions import sets
-from shohin.kernels.qcommon import FINISH, LONGEST, PACKED, Layer, call, pack_dot, shared, tail, up
+from shohin.kernels.qcommon import FINISH, PACKED, Layer, call, is_int8, pack_dot, shared, tail, up
 from shohin.ops.palette import pack as pack_numbers
 
 Array = np.ndarray[Any, Any]
@@ -146,19 +146,11 @@ def _emit(site: Site, printer: Printer, name: str) -> str:
     return call(layer, f"shohin_q8_palette{bits}_{channels}", site, printer, name, _code(bits, channels))
 
 
-def _depthwise(site: Site) -> bool:
-    return 1 < site.attrs.get("groups", 1) == site.results[0].shape[-1] == site.operands[0].shape[-1]
-
-
-def _fits(site: Site) -> bool:
-    """int8 operands, palettized weights, sums that fit."""
-    q, w = site.operands[:2]
-    kind = q.dtype == w.dtype == dtypes.int8 and w.role == "packed"
-    return kind and 0 < w.size // max(w.shape[0], 1) <= LONGEST and q.size > 0 and site.results[0].size > 0
-
-
-def _claims(site: Site) -> bool:
-    return _fits(site) and not _depthwise(site) and _pass(qconv._layer(site)) > 0
+def _claims(site: Site) -> Verdict:
+    fits = is_int8(site, "packed")
+    if fits and "groups" in site.attrs and one_each(site, site.operands[0], site.results[0]):
+        return Declined("one group a channel, which the depthwise kernel takes")
+    return fits and (_pass(qconv._layer(site)) > 0 or Declined("four unpacked channels are larger than its scratch"))
 
 
 def _workspace(site: Site) -> int:
@@ -209,7 +201,7 @@ DEPTHWISE = register(
         qdepthwise.DEPTHWISE,
         name="qconv2d_depthwise_palette",
         doc="weights unpacked from numbers and codebooks, then as the dense one",
-        predicate=lambda site: site.operands[1].role == "packed" and _depthwise(site) and _fits(site),
+        predicate=lambda site: is_int8(site, "packed") and one_each(site, site.operands[0], site.results[0]),
         phases=(Phase(emit=_emit_depthwise, chunks=qdepthwise.DEPTHWISE.phases[0].chunks), FINISH),
         workspace=lambda site: qdepthwise._layer(site).scratch + up(site.operands[1].size // site.operands[1].shape[0], 2) * up(site.operands[1].shape[0], 16),
         pack=_pack_depthwise,

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from shohin.compiler.kernel import Phase, Printer, Site
+from shohin.compiler.kernel import Declined, Phase, Printer, Site, Verdict
 from shohin.core import dtypes, loop
 from shohin.core.loop import Bin, Cast, Const, Expr, Name, Requant, Var
 from shohin.kernels.instructions import InstructionSet, branches, sets
@@ -301,10 +301,14 @@ def shared(site: Site) -> int:
     return 0 if _direct(site) else 4 * site.results[0].size
 
 
-def is_int8(site: Site) -> bool:
-    """int8 operands, weights constant, sums that fit."""
+def is_int8(site: Site, role: str = "const") -> Verdict:
+    """int8 operands, weights constant (or ``packed``), sums that fit."""
     q, w = site.operands[:2]
     terms = w.size // max(w.shape[0], 1)
-    return (
-        q.dtype == w.dtype == dtypes.int8 and w.role == "const" and 0 < terms <= LONGEST and q.size > 0 and site.results[0].size > 0
-    )
+    if not q.dtype == w.dtype == dtypes.int8:
+        return Declined(f"{q.dtype.name} and {w.dtype.name}, it takes int8")
+    if w.role != role:
+        return Declined(f"the weights are {'packed' if w.role == 'packed' else 'constant' if w.role == 'const' else 'computed'}, it takes {'packed' if role == 'packed' else 'constant'} ones")
+    if not (terms and q.size and site.results[0].size):
+        return Declined("an operand or the result is empty")
+    return terms <= LONGEST or Declined(f"sums of {terms} terms, up to {LONGEST} surely fit into int32")

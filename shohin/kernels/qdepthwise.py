@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from shohin.compiler.kernel import Kernel, Phase, PortSpec, Site, register
+from shohin.compiler.kernel import Kernel, Phase, PortSpec, Site, Verdict, register
+from shohin.kernels.common import one_each
 from shohin.kernels.instructions import InstructionSet, branches, sets
 from shohin.kernels.qcommon import FINISH, PACKED, Layer, call, is_int8, shared, tail, up
 
@@ -106,9 +107,8 @@ def _pack(site: Site, data: Mapping[str, Array]) -> tuple[Array, ...]:
     return taps.reshape(-1), *tail(site, data, 1)
 
 
-def _claims(site: Site) -> bool:
-    groups = site.attrs["groups"]
-    return is_int8(site) and groups > 1 and site.operands[0].shape[3] == site.results[0].shape[3] == groups
+def _claims(site: Site) -> Verdict:
+    return is_int8(site) and one_each(site, site.operands[0], site.results[0])
 
 
 DEPTHWISE = register(

@@ -5,7 +5,7 @@ Windows that lie in the image altogether, nearly all, have their taps written ou
 
 from __future__ import annotations
 
-from shohin.compiler.kernel import Kernel, Phase, Printer, Site, register
+from shohin.compiler.kernel import Declined, Kernel, Phase, Printer, Site, Verdict, register
 from shohin.core import dtypes
 from shohin.kernels.common import fill
 from shohin.kernels.instructions import Bytes, InstructionSet, branches, sets
@@ -128,12 +128,19 @@ def _chunks(site: Site) -> int:
     return max(1, min(4 * site.machine.threads if site.machine.threads > 1 else 1, rows))
 
 
+def _claims(site: Site) -> Verdict:
+    x, y = site.operands[0], site.results[0]
+    if x.dtype != dtypes.int8:
+        return Declined(f"{x.dtype.name}, it takes int8")
+    return bool(x.size and y.size) or Declined("the operand or the result is empty")
+
+
 MAX_POOL = register(
     Kernel(
         name="max_pool2d_int8",
         op="max_pool2d",
         doc="lanes are channels",
-        predicate=lambda site: site.operands[0].dtype == dtypes.int8 and site.operands[0].size > 0 and site.results[0].size > 0,
+        predicate=_claims,
         ports=(),
         phases=(Phase(emit=_emit, chunks=_chunks),),
         workspace=lambda site: 0,

@@ -57,3 +57,10 @@ def test_errors(text, arguments, said, tmp_path):
         path.write_text(text)
     out = RUN.invoke(app, ["profile", str(path), *arguments])
     assert out.exit_code == 1 and said in " ".join(out.output.split())
+
+
+def test_a_kernel_that_declined_is_named_with_its_reason(tmp_path):
+    path = tmp_path / "task.py"
+    path.write_text(TASK.replace("nn.Conv2d(2, 8, 3, padding=1)", "nn.Conv2d(2, 8, 3, padding=1, groups=2)"))
+    out = RUN.invoke(app, ["profile", str(path), "--inference", "--batch", "1", "--threads", "1", "--repeats", "1"])
+    assert "conv2d_direct_f32: 2 groups of 1 channels, it takes 4 or more in each" in " ".join(out.output.split())

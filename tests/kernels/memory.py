@@ -1,12 +1,7 @@
-"""Random integer layers in C whose every buffer is memory of its own, for gcc's address and undefined-behaviour sanitizers.
-
-An artefact's arena hides what reads or writes beyond a buffer; here each operand, constant, result and scratch is
-allocated with exactly its bytes, and the input stands at an odd address.
-"""
+"""Random integer layers, and many of them in one C program with exact memory (``exact``)."""
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,26 +9,20 @@ from typing import Any
 import numpy as np
 
 import shohin.kernels  # noqa: F401 (registers them)
-from shohin.compiler import ctext, passes
-from shohin.compiler.builder import PLACEHOLDER
+from shohin.compiler import passes
 from shohin.compiler.kernel import Machine
 from shohin.compiler.lowering import lower
-from shohin.compiler.program import emit_step, merge
 from shohin.core import dtypes, interp
-from shohin.core.nest import KernelCall, Program
+from shohin.core.nest import KernelCall
 from shohin.core.op import Aval
 from shohin.core.tensor import Tensor, as_tensor
 from shohin.core.trace import stage
 from shohin.ops import kinds, math, qlinear, quant
 from shohin.ops.palette import depalettize, pack
+from tests.kernels.exact import Exact
 
 Op = Callable[[Tensor], Tensor]
 Layer = tuple[tuple[int, ...], Op, str]
-MAIN = """
-static FILE *data;
-static void *take(long n) { char *p = malloc(n ? n : 1); if (fread(p, 1, n, data) != (size_t)n) exit(3); return p; }
-static void *take_odd(long n) { char *p = malloc(n + 1); if (fread(p + 1, 1, n, data) != (size_t)n) exit(3); return p + 1; }
-"""
 
 
 def layer(rng: np.random.Generator) -> Layer:
@@ -100,61 +89,15 @@ class Batch:
     """``count`` layers of ``make`` in one C program; ``failures`` runs it and says which layers gave wrong bytes."""
 
     def __init__(self, seed: int, count: int, machine: Machine, make: Callable[[np.random.Generator], Layer] = layer) -> None:
-        self.rng = np.random.default_rng(seed)
-        self.layers = [make(self.rng) for _ in range(count)]
-        self.machine, self.kernels = machine, set[str]()
-        self.text, self.data = self._write()
-
-    def _write(self) -> tuple[str, bytes]:
-        needs: dict[Any, None] = {}
-        functions: dict[str, str] = {}
-        parts, blobs = [], []
-        for i, (shape, body, _) in enumerate(self.layers):
+        rng = np.random.default_rng(seed)
+        self.layers = [make(rng) for _ in range(count)]
+        self.kernels, self.exact = set[str](), Exact()
+        for shape, body, _ in self.layers:
             graph = stage(lambda q, body=body: [body(q)], [Aval(shape, dtypes.int8)], ["q"]).graph
-            program = lower(passes.optimize(graph), self.machine)
+            program = lower(passes.optimize(graph), machine)
             self.kernels |= {s.kernel for s in program.steps if isinstance(s, KernelCall)}
-            q = self.rng.integers(-128, 128, shape).astype(np.int8)
-            parts.append(self._case(i, program, q, body(as_tensor(q)).numpy(), functions, needs, blobs))
-        calls = "".join(f"  failed |= case{i}();\n" for i in range(len(self.layers)))
-        main = f"int main(int n, char **names) {{\n  int failed = n != 2;\n  data = fopen(names[1], \"rb\");\n{calls}  return failed;\n}}\n"
-        head = "#include <stdio.h>\n#include <stdlib.h>\n" + ctext.HEADER + ctext.render(needs)
-        return "\n".join([head, *functions, MAIN, *parts, main]), b"".join(blobs)
-
-    def _case(self, i: int, program: Program, q: np.ndarray, want: np.ndarray, functions: dict[str, str], needs: dict[Any, None], blobs: list[bytes]) -> str:
-        lines = []
-        for b in program.buffers:
-            kind = {"const": "take", "input": "take_odd"}.get(b.role)
-            if kind:
-                blobs.append(np.ascontiguousarray(program.data[b.name] if b.role == "const" else q).tobytes())
-            lines.append(f"void *const {b.name} = {f'{kind}({b.nbytes})' if kind else f'malloc({b.nbytes})'};")
-        buffers = {b.name: b for b in program.buffers}
-        for step in (emit_step(s, buffers, self.machine) for s in program.steps):
-            lines.append(f"{{ char *const scratch = malloc({step.scratch}), *const shared = malloc({step.shared});")
-            for function in merge([step]).values():
-                needs.update(dict.fromkeys(function.needs))
-            for piece in step.phases:
-                name = f"f{len(functions)}_{i}"
-                text = piece.function.text.replace(PLACEHOLDER, name)
-                functions[text] = name
-                table = ", ".join(piece.function.slots)
-                calls = f"for (long c = 0; c < {piece.chunks}; c++) {name}(b, shared, scratch, c, {piece.chunks});"
-                lines.append(f"  {{ void *const b[] = {{{table}}}; {calls} }}")
-            lines.append("free(scratch); free(shared); }")
-        out = next(b for b in program.buffers if b.role == "output")
-        blobs.append(np.ascontiguousarray(want).tobytes())
-        assert out.nbytes == len(blobs[-1])
-        lines.append(f"void *const want = take({out.nbytes}); const int bad = memcmp({out.name}, want, {out.nbytes}) != 0;")
-        lines.append(f'if (bad) printf("{i}\\n");')
-        freed = " ".join(f"free({f'(char *){b.name} - 1' if b.role == 'input' else b.name});" for b in program.buffers)
-        return f"static int case{i}(void) {{\n  " + "\n  ".join(lines) + f"\n  {freed} free(want);\n  return bad;\n}}\n"
+            q = rng.integers(-128, 128, shape).astype(np.int8)
+            self.exact.add(program, machine, [q], [body(as_tensor(q)).numpy()])
 
     def failures(self, folder: Path, *flags: str) -> list[str]:
-        """Raises ``AssertionError`` with the sanitizer's report."""
-        (folder / "batch.c").write_text(self.text)
-        (folder / "batch.bin").write_bytes(self.data)
-        sanitize = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-sanitize=alignment")
-        command = ["gcc", "-O1", "-g1", "-std=c11", "-w", "-ffp-contract=off", "-fno-math-errno", *sanitize, *flags]
-        subprocess.run([*command, str(folder / "batch.c"), "-o", str(folder / "batch"), "-lm"], check=True)
-        done = subprocess.run([str(folder / "batch"), str(folder / "batch.bin")], capture_output=True, text=True, check=False, timeout=300)
-        assert not done.stderr and done.returncode in (0, 1), done.stderr[:3000] or done.returncode
-        return [self.layers[int(k)][2] for k in done.stdout.split()]
+        return [f"{self.layers[k][2]}: {what}" for k, what in self.exact.failures(folder, *flags).items()]
