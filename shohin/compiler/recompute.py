@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 
 from shohin.compiler import derive
@@ -66,7 +67,7 @@ class _Copies:
         readers = sorted(self.readers.get(v, ()))
         if prod(v.shape) < LARGE or len(readers) < 2 or readers[-1] == len(self.graph.nodes):
             return None
-        gap, at = max((b - a, b) for a, b in zip(readers, readers[1:]))
+        gap, at = max((b - a, b) for a, b in pairwise(readers))
         late = (self.graph.nodes[p] for p in readers if p >= at)
         return at if gap > FAR and any(n.op.kind == "contraction" for n in late) else None
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from shohin.compiler import program as programs
 from shohin.compiler.builder import PLACEHOLDER, Emitted
-from shohin.compiler.kernel import Kernel, Machine, Phase, Printer, Site, register
+from shohin.compiler.kernel import Declined, Kernel, Machine, Phase, Printer, Site, register
 from shohin.compiler.plan import Plan, plan
 from shohin.core.nest import Program
 
@@ -93,7 +93,7 @@ KERNEL = register(
         name="slices",
         op="",
         doc="a call's body, slice by slice",
-        predicate=lambda site: False,
+        predicate=lambda site: Declined("the lowering puts it where a call declares slices"),
         ports=(),
         phases=(Phase(emit=_emit, chunks=lambda site: min(MOST, site.call.attrs["count"])),),
         workspace=lambda site: _inner(site).memory.arena_bytes,

@@ -12,31 +12,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
-<<<<<<< HEAD
-from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, register
-from shohin.kernels.common import BLOCK, CHUNKS, HEAD, PREAMBLE, ceil_div, fill, is_float32, transpose_function
-=======
 from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, Verdict, register
 from shohin.kernels.common import (
     BLOCK,
     CHUNKS,
     HEAD,
     PREAMBLE,
-    Panel,
-    TileShape,
     ceil_div,
-    declare_widths,
-    depth_shape,
     fill,
     is_float32,
-    panel_table,
-    store_row,
-    tile_shape,
-    tiles,
     transpose_function,
     wide_groups,
 )
->>>>>>> num
 from shohin.kernels.taps import Segment, segment_table, segments
 from shohin.kernels.tile import Panel, TileShape, closing, depth_shape, panel_table, tile_shape, tiles
 

@@ -12,11 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-<<<<<<< HEAD
-from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, register
-from shohin.kernels.common import BLOCK, CHUNKS, HEAD, PREAMBLE, Lanes, ceil_div, combine_chunks, fill, is_float32
-from shohin.kernels.tile import TileShape, tile_shape, tiles
-=======
 from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, Verdict, register
 from shohin.kernels.common import (
     BLOCK,
@@ -24,16 +19,13 @@ from shohin.kernels.common import (
     HEAD,
     PREAMBLE,
     Lanes,
-    TileShape,
     ceil_div,
     combine_chunks,
     fill,
     is_float32,
-    tile_shape,
-    tiles,
     wide_groups,
 )
->>>>>>> num
+from shohin.kernels.tile import TileShape, tile_shape, tiles
 
 _FEW = 8  # input channels of a group below which a tap alone makes too small a tile
 

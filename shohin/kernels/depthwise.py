@@ -10,27 +10,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-<<<<<<< HEAD
-from shohin.compiler.kernel import Kernel, Phase, Printer, Site, register
-from shohin.kernels.common import BLOCK, CHUNKS, HEAD, PREAMBLE, Lanes, combine_chunks, fill, is_float32
-=======
 from shohin.compiler.kernel import Kernel, Phase, Printer, Site, Verdict, register
-from shohin.kernels.common import (
-    BLOCK,
-    CHUNKS,
-    HEAD,
-    PREAMBLE,
-    Lanes,
-    TileShape,
-    combine_chunks,
-    depth_shape,
-    fill,
-    is_float32,
-    one_each,
-    panel_table,
-    tiles,
-)
->>>>>>> num
+from shohin.kernels.common import BLOCK, CHUNKS, HEAD, PREAMBLE, Lanes, combine_chunks, fill, is_float32, one_each
 from shohin.kernels.conv import kernel
 from shohin.kernels.conv_dw import (
     Gradient,
