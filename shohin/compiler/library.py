@@ -98,7 +98,6 @@ def _emit(v: Variant, name: str, align: int, constants: dict[tuple[Any, ...], tu
         else emit_kernel(s, buffers, v.machine)
         for s in program.steps
     ]
-    steps = [replace(s, phases=tuple(p for p in s.phases if p.chunks > 0)) for s in steps]
     memory = plan(program, [s.scratch for s in steps], [s.shared for s in steps], align=align)
     functions = merge(steps)
     names = {text: f"{name}_f{i}" for i, text in enumerate(functions)}
