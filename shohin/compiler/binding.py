@@ -43,6 +43,7 @@ class Program:
         self.graph, self.results, self.captured, self.gifts = staged.graph, results, captured, gifts
         self.epoch = cell_state.epoch()
         self.marked: set[int] = set()
+        self.relied: set[int] = set()
         self.leaves = len(call.leaves)
         self.where = call.where
         self.roots: list[ref[Module]] = []
@@ -51,7 +52,8 @@ class Program:
         number = {c: self.leaves + k for k, c in enumerate(staged.cells)}
         count = results.count
         over = {count + k: number[c] for k, c in enumerate(staged.writes) if c in number}
-        self.compiled = compile_graph(staged.graph, {**over, **gifts}, level=levels[0], count=levels[1])
+        steady = [k for c, k in number.items() if c not in staged.writes]
+        self.compiled = compile_graph(staged.graph, {**over, **gifts}, steady=steady, level=levels[0], count=levels[1])
         self._bind(staged, count)
 
     # -- the call that is known
@@ -80,7 +82,7 @@ class Program:
     def _bind(self, staged: Staged, count: int) -> None:
         compiled = self.compiled
         self._table = compiled.table()
-        self._start = compiled.start(self._table)
+        self._start, self._keeps = compiled.start(self._table), compiled.keeps
         entries = [compiled.entries(b.name) for b in compiled.inputs]
         self._inputs, self._input_at = entries[: self.leaves], [0] * self.leaves
         self._constant: list[ref[Array] | None] = [None] * self.leaves
@@ -125,6 +127,19 @@ class Program:
                 self._cell_at[k] = at
                 for i in entries:
                     table[i] = at
+            if self._keeps and not written:
+                cell.rely()
+        if self._keeps:
+            self.compiled.prepare(table)
+
+    def _report(self) -> None:
+        """Mark the cells that were written in place and whose value another program has made something of."""
+        relied, self.relied = self.relied, set()
+        for k in relied:
+            found, _, written = self._cells[k]
+            cell = found()
+            if written and cell is not None:
+                cell.changed()
 
     def run(self, leaves: Sequence[Any]) -> Any:
         """Run on these leaves (what ``match`` gave, or tensors) and the cells' present values; cells are written, results
@@ -161,6 +176,8 @@ class Program:
                     for i in entries:
                         table[i] = at
             self._start()
+        if self.relied:
+            self._report()
         for k, leaf in self.gifts.items():
             values.insert(k, _tensor(held[leaf], self.avals[k]))
         return self.results.build(values)

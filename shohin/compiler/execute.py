@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from shohin.compiler import intrinsics, passes, steps, warm
 from shohin.compiler.lowering import lower
@@ -19,14 +19,15 @@ def threads() -> int:
     return int(os.environ.get("SHOHIN_THREADS", "0")) or len(os.sched_getaffinity(0))
 
 
-def compile_graph(graph: Graph, donated: Mapping[int, int] | None = None, *, level: str = "native", count: int | None = None) -> Compiled:
-    """The compiled form of a pure graph; output ``o`` takes the memory of input ``donated[o]``."""
+def compile_graph(graph: Graph, donated: Mapping[int, int] | None = None, *, steady: Sequence[int] = (), level: str = "native", count: int | None = None) -> Compiled:
+    """The compiled form of a pure graph; output ``o`` takes the memory of input ``donated[o]``; what depends on the inputs ``steady``
+    alone is computed once for many runs (``Program.once``)."""
     used = count or threads()
 
     def make() -> Prepared:
-        return prepare(lower(passes.optimize(graph), machine(level, used), donated), level=level, threads=used)
+        return prepare(lower(passes.optimize(graph), machine(level, used), donated, steady), level=level, threads=used)
 
     if any(SHIPPED.get(node.op.name) is not node.op for node in walk(graph)):
         return load(make())  # a user's record: the graph's text names it, but does not hold its body
     pairs = sorted((donated or {}).items())
-    return load(warm.prepared(warm.key_of(graph.digest, pairs, level, used), make))
+    return load(warm.prepared(warm.key_of(graph.digest, (pairs, sorted(steady)), level, used), make))

@@ -91,6 +91,22 @@ class Declined:
 Verdict = Literal[True] | Declined
 
 
+class Layout(Protocol):
+    """Another form of an operand: the ``kernel`` that makes it (one operand, one result of ``size`` elements a group, the
+    attribute ``layout``), and the same in NumPy."""
+
+    @property
+    def kernel(self) -> str: ...
+
+    @property
+    def groups(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
+
+    def numpy(self, data: Any) -> Any: ...
+
+
 class Printer(Protocol):
     """Prints loop-IR expressions as C. ``names`` binds variables and names to C text; ``merged`` binds one C
     variable to several axes, outermost first, with their extents."""
@@ -138,7 +154,9 @@ class Kernel:
     (independent, run in any order on any thread); ``scratch`` is ``workspace(site)`` bytes per thread slot, ``shared``
     is ``shared(site)`` bytes for all chunks and phases (partials); both 64-byte aligned, in the arena. Several ``phases`` run one after another with a barrier between (a reduction's partials).
     ``pack(site, data)`` turns constants (arrays by buffer) into new ones at compile time: further operands, in its order;
-    ``packed`` says what they are, for readers of the C.
+    ``packed`` says what they are, for readers of the C. ``layout(site)``: the form in which operand 1 is read, if it is not read
+    as it lies. Where that operand is a constant, or stays what it is between runs, it is brought into this form beforehand and
+    comes as a further operand.
     """
 
     name: str
@@ -153,7 +171,7 @@ class Kernel:
     flops: Callable[[Site], float]
     pack: Callable[[Site, Mapping[str, Any]], tuple[Any, ...]] | None = None
     packed: tuple[str, ...] = ()
-
+    layout: Callable[[Site], Layout | None] | None = None
 
     def takes(self, port: str, site: Site, operand: int = 0) -> bool:
         """Has the kernel this port (for this operand), at this site?"""

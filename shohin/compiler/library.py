@@ -53,11 +53,14 @@ def emit_variants(variants: Sequence[Variant], name: str, *, align: int = 16, ab
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise IRError(f"{name!r} is not a C identifier; choose another name for the library")
     constants: dict[tuple[Any, ...], tuple[str, str]] = {}
+    users: dict[str, list[int]] = {}
     parts: list[str] = []
     tables: list[str] = []
     arena = 0
-    for v in variants:
-        text, size, table = _emit(v, name, align, constants)
+    for k, v in enumerate(variants):
+        text, size, table, used = _emit(v, name, align, constants)
+        for c in used:
+            users.setdefault(c, []).append(k)
         tables.append(table)
         arena = max(arena, size)
         if v.condition or parts:
@@ -68,7 +71,15 @@ def emit_variants(variants: Sequence[Variant], name: str, *, align: int = 16, ab
     head = f"#define {name}_ARENA_BYTES {max(arena, 1)}\n"
     banner = _block([*about.splitlines(), f"Arena: {max(arena, 1):,} bytes, aligned to {align}.", "", *tables[0].splitlines()])
     include = [f'#include "{header}"'] if header else []
-    return "\n".join([banner, *include, ctext.HEADER, ALIGN, head, *(text for _, text in constants.values()), *parts])
+    return "\n".join([banner, *include, ctext.HEADER, ALIGN, head, *(_where(variants, users[c], text) for c, text in constants.values()), *parts])
+
+
+def _where(variants: Sequence[Variant], users: Sequence[int], text: str) -> str:
+    """A constant where a variant that reads it is in force."""
+    if len(users) == len(variants):
+        return text
+    exact = lambda k: " && ".join([f"!({v.condition})" for v in variants[:k]] + [f"({v.condition})" for v in variants[k : k + 1] if v.condition])
+    return f"#if {' || '.join(f'({exact(k)})' for k in users)}\n{text}\n#endif"
 
 
 def _block(lines: Sequence[str]) -> str:
@@ -84,9 +95,9 @@ ALIGN = """\
 """
 
 
-def _emit(v: Variant, name: str, align: int, constants: dict[tuple[Any, ...], tuple[str, str]]) -> tuple[str, int, str]:
-    """Functions of one variant, the bytes of its arena, the table of its steps; adds to the constants (name and text by
-    dtype, shape, bytes)."""
+def _emit(v: Variant, name: str, align: int, constants: dict[tuple[Any, ...], tuple[str, str]]) -> tuple[str, int, str, set[str]]:
+    """Functions of one variant, the bytes of its arena, the table of its steps, the constants that it reads; adds to the
+    constants (name and text by dtype, shape, bytes)."""
     program = replace(v.program, buffers=tuple(replace(b, alias=None) for b in v.program.buffers))
     buffers = {b.name: b for b in program.buffers}
     options = Options(vectors=v.machine.vector_bytes >= 16, most=1, sums={64: 8}.get(v.machine.vector_bytes, 4))
@@ -98,7 +109,6 @@ def _emit(v: Variant, name: str, align: int, constants: dict[tuple[Any, ...], tu
         else emit_kernel(s, buffers, v.machine)
         for s in program.steps
     ]
-    steps = [replace(s, phases=tuple(p for p in s.phases if p.chunks > 0)) for s in steps]
     memory = plan(program, [s.scratch for s in steps], [s.shared for s in steps], align=align)
     functions = merge(steps)
     names = {text: f"{name}_f{i}" for i, text in enumerate(functions)}
@@ -116,8 +126,9 @@ def _emit(v: Variant, name: str, align: int, constants: dict[tuple[Any, ...], tu
                 c = next(c for k in range(len(taken) + 1) if (c := f"{plain}_v{k}" if k else plain) not in taken)
                 constants[key] = (c, _constant(c, b, data, roles.get(b.name, "")))
             where[b.name] = constants[key][0]
+    mine = set(where.values())
     texts = [f.text.replace(PLACEHOLDER, names[text]) for text, f in functions.items()]
-    return "\n".join([ctext.render(needs), *texts, _run(program, name, steps, memory, names, where)]), memory.arena_bytes, _table(program, steps, memory)
+    return "\n".join([ctext.render(needs), *texts, _run(program, name, steps, memory, names, where)]), memory.arena_bytes, _table(program, steps, memory), mine
 
 
 def _what(place: str) -> str:

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from shohin.compiler import derive, passes, siblings
+from shohin.compiler import derive, once, passes, siblings
 from shohin.compiler.attach import SLOW, attached
-from shohin.compiler.kernel import Declined, Kernel, Machine, Site, claim
+from shohin.compiler.kernel import Declined, Kernel, Layout, Machine, Site, claim
 from shohin.compiler.schedule import options_of
 from shohin.compiler.slices import sliced
 from shohin.core import loop
@@ -43,6 +43,8 @@ class Lowering:
     machine: Machine
     donated: Mapping[Var, Var] = field(default_factory=dict)
     """Outputs that take the memory of inputs."""
+    steady: set[Var] = field(default_factory=set)
+    """Values that stay what they are between runs: at first some of the inputs."""
 
     def __post_init__(self) -> None:
         g, self.prefix = self.graph, ""
@@ -60,6 +62,7 @@ class Lowering:
         self.declined: dict[str, str] = {}
         self.size: dict[Var, int] = {}
         self.weight: dict[Var, tuple[int, frozenset[Var]]] = {}
+        self.laid_out: dict[tuple[str, Layout], str] = {}
 
     # -- buffers
     def name(self, v: Var, role: str, name: str | None = None) -> str:
@@ -129,6 +132,8 @@ class Lowering:
         if v in self.outputs or v in self.forced:
             return True
         users = self.users.get(v, [])
+        if v in self.steady and ops and any(u.op.kind == "movement" or u.results[0] not in self.steady for u in users):
+            return True  # computed once; what only moves it is not stored, since it may be larger
         if node.op.kind == "generator":
             return False
         large = [x for x in reads if x not in self.consts and int(np.prod(x.shape)) * 4 > self.size[v]]
@@ -156,9 +161,11 @@ class Lowering:
             self.name(v, "input", f"in{k}")
         self.walk()
         outputs = self._outputs()
+        first, rest = once.split(self.steps, self.buffers, {self.names[v] for v in self.steady if v in self.graph.inputs})
         buffers = dict(self.buffers)
-        steps = attached(siblings.joined(self.steps), buffers, self.machine, options_of(self.machine))
-        return Program(tuple(buffers[n] for n in [*buffers] if n not in outputs) + tuple(buffers[n] for n in outputs), tuple(steps), self.data, self.declined)
+        steps = attached(siblings.joined(rest), buffers, self.machine, options_of(self.machine))
+        ordered = tuple(buffers[n] for n in [*buffers] if n not in outputs) + tuple(buffers[n] for n in outputs)
+        return Program(ordered, once.joined(first, steps), self.data, self.declined, len(first))
 
     def body(self, graph: Graph, inputs: Sequence[Read]) -> list[Read]:
         """Lower another graph in place, its inputs read by ``inputs``; how its outputs are read. All outputs are stored
@@ -203,6 +210,8 @@ class Lowering:
     def walk(self) -> None:
         g = self.graph
 
+        if self.steady:
+            self._spread()
         self.forced: set[Var] = set()
         claimed: dict[Node, Kernel] = {}
         for node in g.nodes:
@@ -268,6 +277,13 @@ class Lowering:
         """The stored values and inputs that ``v`` is read from."""
         return frozenset((v,)) if v in self.stored or v not in self.weight else self.weight[v][1]
 
+    def _spread(self) -> None:
+        """What is made of steady values and constants alone is steady."""
+        fixed = set(self.consts)
+        for node in self.graph.nodes:
+            if node.op.kind not in ("random", "control") and all(v in fixed or v in self.steady for v in node.operands):
+                (self.steady if any(v in self.steady for v in node.operands) else fixed).update(node.results)
+
     def _emit(self, node: Node) -> None:
         if derive.is_pointwise(node):
             v = node.results[0]
@@ -320,9 +336,11 @@ class Lowering:
         if kernel is not None and not any(p.name == "epilogue" for p in kernel.ports):
             return []
         chain: list[Node] = []
-        v = node.results[0]
+        v, steady = node.results[0], node.results[0] in self.steady
         while v not in self.outputs and len(self.users.get(v, [])) == 1:
             user = self.users[v][0]
+            if steady and user.results[0] not in self.steady:
+                break
             if user in taken or user.op.kind != "elementwise" or user.operands.count(v) != 1 or user.results[0].shape != node.results[0].shape:
                 break
             if kernel is not None and node.results[0].dtype in FLOATING and (user.results[0].dtype != node.results[0].dtype or _slow(user, {"div"})):
@@ -356,7 +374,21 @@ class Lowering:
         call = KernelCall(kernel.name, operands, (out,), node.attrs, ports, node.place)
         if kernel.pack is not None:
             call = replace(call, operands=(*operands, *map(self._constant, kernel.pack(self._site(call), self.data))))
-        self.steps.append(call)
+        self.steps.append(self._laid_out(call, kernel, node.operands[1]) if kernel.layout is not None else call)
+
+    def _laid_out(self, call: KernelCall, kernel: Kernel, v: Var) -> KernelCall:
+        """The call with its second operand in the kernel's form as well: of a constant now, of a steady value by a step."""
+        layout = kernel.layout(self._site(call)) if kernel.layout and (v in self.consts or v in self.steady) else None
+        if layout is None:
+            return call
+        key = (call.operands[1], layout)
+        if key not in self.laid_out:
+            if v in self.consts:
+                self.laid_out[key] = self._constant(layout.numpy(self.data[key[0]]))
+            else:
+                self.laid_out[key] = self.temp((layout.groups * layout.size,), v.dtype)
+                self.steps.append(KernelCall(layout.kernel, key[:1], (self.laid_out[key],), {"layout": layout}, (), call.place))
+        return replace(call, operands=(*call.operands, self.laid_out[key]))
 
     def _emit_slices(self, node: Node, outs: Sequence[str]) -> None:
         """A call's body as a program of one slice, that the kernel of this name runs for each."""
@@ -459,10 +491,11 @@ def _coordinates(node: Node) -> tuple[Expr, ...]:
     return tuple(coords)
 
 
-def lower(graph: Graph, machine: Machine, donated: Mapping[int, int] | None = None) -> Program:
-    """The program of a flat graph. ``donated``: output number -> input number whose memory it takes."""
+def lower(graph: Graph, machine: Machine, donated: Mapping[int, int] | None = None, steady: Sequence[int] = ()) -> Program:
+    """The program of a flat graph. ``donated``: output number -> input number whose memory it takes; ``steady``: the numbers of
+    the inputs that stay what they are between most runs."""
     taken = {graph.outputs[o]: graph.inputs[i] for o, i in (donated or {}).items()}
-    program = Lowering(graph, machine, taken).run()
+    program = Lowering(graph, machine, taken, {graph.inputs[k] for k in steady}).run()
     if not donated:
         return program
     inputs = [b for b in program.buffers if b.role == "input"]

@@ -71,8 +71,9 @@ def emit_kernel(call: KernelCall, buffers: Mapping[str, Buffer], m: Machine) -> 
     phases = []
     for phase in kernel.phases:
         printer = CPrinter(buffers, staged, folds)
-        text = phase.emit(site, printer, PLACEHOLDER)
-        phases.append(Piece(Function(text, tuple(printer.needs), tuple(printer.slots)), phase.chunks(site)))
+        if phase.chunks(site):
+            text = phase.emit(site, printer, PLACEHOLDER)
+            phases.append(Piece(Function(text, tuple(printer.needs), tuple(printer.slots)), phase.chunks(site)))
     phases += [fold_end(rows, buffers, options.most, offset) for rows, offset in folds]
     return Emitted(call.place, tuple(phases), kernel.workspace(site), shared, kernel.flops(site))
 
@@ -186,6 +187,7 @@ class Compiled:
         self.inputs = [b for b in program.buffers if b.role == "input"]
         self.results = [b for b in program.buffers if b.role == "output"]
         self._layout(steps, address)
+        self._due = True
         raw = np.zeros(memory.arena_bytes + 64, np.uint8)
         skip = -raw.ctypes.data % 64
         self._arena = raw[skip : skip + memory.arena_bytes]
@@ -198,6 +200,8 @@ class Compiled:
         for b in program.buffers:
             if b.role == "const":
                 self._bind(b, np.ascontiguousarray(program.data[b.name]), "constant")
+            elif b.role == "kept":
+                self._bind(b, aligned(b), "kept")
         self._pool = pool(threads)
         self._run = runtime().shohin_run
         self.outputs: list[Array] = []
@@ -206,6 +210,7 @@ class Compiled:
         records: list[StepRecord] = []
         self._places: list[str] = []
         self.step_of: list[int] = []
+        """Of every phase that a run takes, the number of its step in the program."""
         self._where: dict[str, list[int]] = {}
         size = 0
         begins: list[int] = []
@@ -243,8 +248,10 @@ class Compiled:
                     self._where.setdefault(name, []).append(size)
                     size += 1
         begins.append(len(records))
+        self._once = begins[self.program.once]
         for at, jump in jumps:
-            records[at].chunks = begins[jump.to]
+            records[at].chunks = begins[jump.to] - self._once
+        self.step_of = self.step_of[self._once :]
         self._table = np.zeros(max(size, 1), np.uint64)
         self._steps = (StepRecord * max(len(records), 1))(*records)
         self._count = len(records)
@@ -286,12 +293,29 @@ class Compiled:
             if b.name not in self._keep:
                 self._bind(b, np.empty(b.shape, b.dtype), "output")
         self.outputs = [self._keep[b.alias or b.name] for b in self.results]
+        self._due = True
 
     def run(self) -> list[Array]:
         """All steps; the outputs, in the order of the program (the same arrays at every run)."""
         with self.lock:
-            self._run(self._pool, self._steps, self._count, self._table.ctypes.data, self._arena_at)
+            if self._due:
+                self.prepare(self._table)
+                self._due = False
+            self._run(self._pool, *self._main(), self._table.ctypes.data, self._arena_at)
         return self.outputs
+
+    def _main(self) -> tuple[Any, int]:
+        """The records of the steps that each run takes, and how many they are."""
+        return ctypes.byref(self._steps, self._once * ctypes.sizeof(StepRecord)), self._count - self._once
+
+    @property
+    def keeps(self) -> bool:
+        """Are there steps whose results stay between runs (``Program.once``)?"""
+        return self._once > 0
+
+    def prepare(self, table: Array) -> None:
+        """Run those steps; to be called with ``lock`` held."""
+        self._run(self._pool, self._steps, self._once, table.ctypes.data, self._arena_at)
 
     def table(self) -> Array:
         """A copy of the table, with constants and temporaries in it, for a caller that binds its own arrays
@@ -306,17 +330,19 @@ class Compiled:
     def start(self, table: Array) -> Callable[[], Any]:
         """What runs all steps on ``table``; to be called with ``lock`` held, for the arena is one. A program that has no
         parallel step wakes no thread."""
-        parallel = any(not s.serial and not s.kind for s in self._steps[: self._count])
-        at = (self._pool if parallel else None, self._steps, self._count, ctypes.c_void_p(table.ctypes.data), ctypes.c_void_p(self._arena_at))
+        parallel = any(not s.serial and not s.kind for s in self._steps[self._once : self._count])
+        at = (self._pool if parallel else None, *self._main(), ctypes.c_void_p(table.ctypes.data), ctypes.c_void_p(self._arena_at))
         return functools.partial(self._run, *at)
 
     def profile(self, inputs: Sequence[Array], repeats: int = 10) -> list[tuple[str, float]]:
         """(place, median seconds) of every phase of a run, on copies of these inputs; ``step_of`` says of which step of
-        the program each is a phase."""
+        the program each is a phase. Steps whose results stay are not among them."""
         self.bind([np.array(a) for a in inputs], [np.empty(b.shape, b.dtype) for b in self.results if b.alias is None])
+        self.run()
+        steps = self._steps[self._once : self._count]
         with self.lock:
-            times = step_seconds(self._pool, self._steps, self._count, self._table, self._arena_at, repeats)
-        return list(zip(self._places, np.median(times, axis=0).tolist()))
+            times = step_seconds(self._pool, steps, len(steps), self._table, self._arena_at, repeats)
+        return list(zip(self._places[self._once :], np.median(times, axis=0).tolist()))
 
     def __repr__(self) -> str:
         return f"<compiled: {len(self.program.steps)} steps, arena {self.arena_bytes:,} bytes, {self.threads} threads>"
@@ -329,6 +355,12 @@ class Compiled:
         """``bind`` with new output arrays, and ``run``."""
         self.bind(inputs, [np.empty(b.shape, b.dtype) for b in self.results if b.alias is None])
         return self.run()
+
+
+def aligned(b: Buffer) -> Array:
+    """Memory for a buffer, at a multiple of 64 bytes."""
+    raw = np.zeros(b.nbytes + 64, np.uint8)
+    return raw[-raw.ctypes.data % 64 :][: b.nbytes].view(b.dtype).reshape(b.shape)
 
 
 def processors() -> int:

@@ -27,9 +27,11 @@ serials = itertools.count()
 
 
 class Watcher(Protocol):
-    """What binds cells: ``marked`` are its numbers of the cells to look at before the next run."""
+    """What binds cells: ``marked`` are its numbers of the cells to look at before the next run, ``relied`` of those whose change it
+    reports after it has written them in place."""
 
     marked: set[int]
+    relied: set[int]
 
 
 class Cell:
@@ -57,7 +59,7 @@ class Cell:
         self.serial = next(serials)
         self.seen = False
         self._watchers: list[tuple[ref[Watcher], int]] = []
-        self._marked = False
+        self._marked = self._relied = False
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """A copy (``copy.deepcopy``, ``pickle``) is another cell."""
@@ -65,7 +67,7 @@ class Cell:
         self._unknown()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("serial", "seen", "_watchers", "_marked")}
+        return {k: v for k, v in self.__dict__.items() if k not in ("serial", "seen", "_watchers", "_marked", "_relied")}
 
     def like(self, value: Any) -> Any:
         """A new cell of this kind and name that holds ``value``."""
@@ -131,6 +133,22 @@ class Cell:
         """From now on ``watcher.marked`` gets ``number`` whenever the array is replaced or handed out."""
         self._watchers = [w for w in self._watchers if w[0]() is not None]
         self._watchers.append((ref(watcher), number))
+        if self._relied:
+            watcher.relied.add(number)
+
+    def rely(self) -> None:
+        """A program keeps something that it made of the value: who writes the cell in place reports that, once."""
+        if not self._relied:
+            self._relied = True
+            for watcher, number in self._watchers:
+                found = watcher()
+                if found is not None:
+                    found.relied.add(number)
+
+    def changed(self) -> None:
+        """The value was written in place."""
+        self._relied = False
+        self._mark()
 
     def _mark(self) -> None:
         if self._watchers and not self._marked:

@@ -42,7 +42,7 @@ class Loop:
 
 @dataclass(frozen=True)
 class Buffer:
-    """``role``: input, output, const, temp. ``alias``: this output is written over that input (donated) in the end."""
+    """``role``: input, output, const, temp, kept (``Program.once``). ``alias``: this output is written over that input (donated) in the end."""
 
     name: str
     shape: Shape
@@ -168,12 +168,15 @@ Step = Nest | KernelCall | Jump
 
 @dataclass(frozen=True)
 class Program:
-    """``data`` holds the constants' arrays by buffer name. ``declined``: which kernels left a place to derived loops, and why."""
+    """``data`` holds the constants' arrays by buffer name. The first ``once`` steps read only what stays between runs (constants, and
+    inputs that are said to), and what they write (role ``kept``) stays too: they are run again only when such an input changes.
+    ``declined``: which kernels left a place to derived loops, and why."""
 
     buffers: tuple[Buffer, ...]
     steps: tuple[Step, ...]
     data: Mapping[str, np.ndarray[Any, Any]]
     declined: Mapping[str, str] = field(default_factory=dict[str, str])
+    once: int = 0
 
     def buffer(self, name: str) -> Buffer:
         return self._table()[name]

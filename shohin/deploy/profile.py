@@ -148,7 +148,7 @@ def profile(f: Jit, *args: Any, repeats: int = 20, **keywords: Any) -> Profile:
     m, top = machine(f.levels[0], compiled.threads), roof(compiled.threads, clock_of(compiled.threads))
     rows = []
     for k, step in enumerate(with_copies(compiled.program, compiled.plan.copies).steps):
-        if isinstance(step, Jump):
+        if isinstance(step, Jump) or k < compiled.program.once:
             continue
         work = work_of(step, buffers, m)
         kernel = step.kernel if isinstance(step, KernelCall) else ""

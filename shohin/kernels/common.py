@@ -32,7 +32,7 @@ PREAMBLE = """\
 #define SHOHIN_INLINE SHOHIN_WIDE static inline __attribute__((always_inline))
 struct shohin_run { long a, b, n; };
 struct shohin_segment { int start, step, length, tap, taps, tap_step, source, source_step, tap_source; };
-struct shohin_panel { int first, stop, load, base, vectors; };
+struct shohin_panel { int first, stop, load, base, vectors, ldb, lastb; };
 struct shohin_tile { const float *a, *b; float *c; const struct shohin_run *runs; long count, rs, ks, ldb, ldc, last, lastb, io, i[4], step[3]; };
 #endif
 """

@@ -21,11 +21,11 @@ from shohin.kernels.common import (
     ceil_div,
     fill,
     is_float32,
-    transpose_function,
     wide_groups,
 )
+from shohin.kernels.panels import Panels
 from shohin.kernels.taps import Segment, segment_table, segments
-from shohin.kernels.tile import Panel, TileShape, closing, depth_shape, panel_table, tile_shape, tiles
+from shohin.kernels.tile import Panel, TileShape, closing, depth_shape, far, panel_table, tile_shape, tiles
 
 _L2 = 256 << 10
 
@@ -36,7 +36,8 @@ class Direct:
     channels of a group that are summed and made, ``kernel`` (kh, kw), ``rows`` and ``columns`` the segments of the
     result's axes. ``transposed``: the input gradient.
     ``depth``: depthwise; one group of ``o`` channels, each summed by itself (``k`` is 1). ``reach``: stride, pad and span of the
-    taps along h. ``staged``: lines of the source are made in scratch; ``folded``: sums are taken of the result's rows."""
+    taps along h. ``staged``: lines of the source are made in scratch; ``folded``: sums are taken of the result's rows; ``ready``: the
+    weights come in panels."""
 
     n: int
     source: tuple[int, int, int]
@@ -53,15 +54,18 @@ class Direct:
     reach: tuple[int, int, int]
     staged: bool
     folded: bool
+    ready: bool
+
+    @property
+    def layout(self) -> Panels:
+        """[panel][kh][kw][k][channels of the panel]."""
+        taps = prod(self.kernel)
+        terms, strides = ((1, taps * self.k), (taps * self.k, 0, 1)) if self.depth or not self.transposed else ((taps, self.k), (1, self.o, taps * self.o))
+        return Panels(groups=self.groups, channels=self.o, terms=terms, strides=(taps * self.k * self.o, *strides), whole=self.depth)
 
     @property
     def panels(self) -> list[Panel]:
-        return self.shape.whole_panels(self.o)
-
-    @property
-    def packed(self) -> int:
-        """Floats of one group's panels: [panel][kh][kw][k][channels of the panel]."""
-        return self.kernel[0] * self.kernel[1] * self.k * self.shape.padded(self.o)
+        return self.layout.reads(self.shape)
 
     @property
     def joined(self) -> bool:
@@ -139,7 +143,7 @@ _DIRECTION = "len[2] >= 4 || (len[2] >= len[1] && len[2] >= len[0]) ? 2 : len[1]
 
 def describe(transposed: bool, depth: bool) -> Callable[[Site], Direct]:
     def direct(site: Site) -> Direct:
-        (n, *source), w = (b.shape for b in site.operands)
+        (n, *source), w = (b.shape for b in site.operands[:2])
         (_, *result), a = site.results[0].shape, site.attrs
         groups = 1 if depth else a["groups"]
 
@@ -163,50 +167,10 @@ def describe(transposed: bool, depth: bool) -> Callable[[Site], Direct]:
             reach=(a["stride"][0], a["padding"][0][0], (w[1] - 1) * a["dilation"][0]),
             staged=site.staged(0),
             folded=site.folded,
+            ready=len(site.operands) > 2,
         )
 
     return direct
-
-
-def pack(q: Direct, site: Site, printer: Printer, name: str) -> str:
-    """Panels of the weights, piece ``chunk`` one panel of one group: [kh][kw][k][channels], the last vector ends with the last channel."""
-    turned, width = q.depth or not q.transposed, q.shape.width
-    loops = (
-        f"shohin_pack{width}(src, T * K, dst, width, width - W, T * K);\n"
-        f"  shohin_pack{width}(src + last * (T * K), T * K, dst + width - W, width, W, T * K);"
-    ) if turned else (
-        "for (long t = 0; t < T; t++) for (long k = 0; k < K; k++) for (long j = 0; j < width; j++)\n"
-        "    dst[(t * K + k) * width + j] = src[(j < width - W ? j : last + j - (width - W)) + t * O + k * (T * O)];"
-    )  # fmt: skip
-    return (
-        PREAMBLE
-        + (transpose_function(width) if turned else "")
-        + fill(
-            HEAD
-            + """\
-  enum { K = $k, O = $o, T = $t, W = $w, COUNT = $count };
-  $table
-  const long group = chunk / COUNT;
-  const struct shohin_panel *p = panels + chunk % COUNT;
-  const long width = p->vectors * W, last = p->stop - p->first - W;
-  const float *src = $weights + group * T * K * O + p->load * $one;
-  float *dst = (float *)shared + group * $packed + p->base * T * K;
-  $loops
-}
-""",
-            name=name,
-            k=q.k,
-            o=q.o,
-            t=q.kernel[0] * q.kernel[1],
-            w=width,
-            count=len(q.panels),
-            table=panel_table(q.panels),
-            packed=q.packed,
-            one="T * K" if turned else "1",
-            weights=printer.pointer(site.operands[1].name),
-            loops=loops,
-        )
-    )
 
 
 _LINES = """
@@ -239,7 +203,7 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
     names = {"n": "i0", "h": "i1", "w": "i2", **({"o": "0"} if q.depth else {"g": "i3"})}
     at = ("t->i[0] + {r} * t->step[0]", "t->i[1] + {r} * t->step[1]", "t->i[2] + {r} * t->step[2]", "t->i[3]")
     close = closing(site, printer, shape.width, "g" if q.depth else "o", names, at)
-    run = tiles(shape, q.lengths(), q.panels, "de" if q.depth else "e", close)
+    run = tiles(shape, q.lengths(), q.panels, "de" if q.depth else "e" + far(q.layout.count, q.o), close)
     return (
         PREAMBLE
         + run.declare
@@ -253,7 +217,7 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
   $rows
   $columns
   $table
-  const float *x = $x, *weights = (const float *)shared;
+  const float *x = $x, *weights = $weights;
   float *y = $y;
   struct shohin_run *runs = (struct shohin_run *)scratch;
   struct shohin_tile T = {.runs = runs};
@@ -264,11 +228,11 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
     for (long group = 0; group < $groups; group++)
     for (const struct shohin_panel *panel = panels; panel < panels + $panels; panel++) {
       const long first = panel->first, vectors = panel->vectors;
-      T.b = weights + group * $packed + first * TAPS * K;
-      T.ldb = vectors * W;
+      T.b = weights + group * $packed + panel->base;
+      T.ldb = panel->ldb;
       T.io = first;
       T.last = panel->stop - first - W;
-      T.lastb = T.ldb - W;
+      T.lastb = panel->lastb;
       T.i[3] = group;
       for (unsigned u = 0; u < sizeof hseg / sizeof *hseg; u++) {
         const struct shohin_segment *hs = hseg + u;
@@ -335,7 +299,8 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
             images=images,
             height=ceil_div(q.result[0], strips),
             groups=q.groups,
-            packed=q.packed,
+            packed=q.layout.size,
+            weights=printer.pointer(site.operands[2].name) if q.ready else "(const float *)shared",
             table=panel_table(q.panels),
             panels=len(q.panels),
             ks="ws->tap_source * SC" if q.depth else "1",
@@ -378,8 +343,8 @@ def kernel(name: str, op: str, doc: str, *, transposed: bool, depth: bool, predi
             ),
             phases=(
                 Phase(
-                    emit=lambda site, printer, name: pack(direct(site), site, printer, name),
-                    chunks=lambda site: direct(site).groups * len(direct(site).panels),
+                    emit=lambda site, printer, name: direct(site).layout.emit(site, printer, name, site.operands[1].name, "shared"),
+                    chunks=lambda site: 0 if direct(site).ready else direct(site).layout.pieces,
                 ),
                 Phase(
                     emit=lambda site, printer, name: contract(direct(site), site, printer, name),
@@ -387,7 +352,8 @@ def kernel(name: str, op: str, doc: str, *, transposed: bool, depth: bool, predi
                 ),
             ),
             workspace=workspace,
-            shared=lambda site: direct(site).groups * direct(site).packed * 4,
+            shared=lambda site: 0 if direct(site).ready else 4 * direct(site).groups * direct(site).layout.size,
+            layout=lambda site: direct(site).layout,
             order="sequence",
             flops=lambda site: direct(site).flops(),
         )

@@ -12,15 +12,17 @@ from math import prod
 
 from shohin.compiler.kernel import Declined, Kernel, Phase, PortSpec, Printer, Site, Verdict, register
 from shohin.kernels.common import BLOCK, CHUNKS, HEAD, PREAMBLE, ceil_div, fill, is_float32, transpose_function
-from shohin.kernels.tile import Panel, TileShape, closing, panel_table, side_function, tile_shape, tiles
+from shohin.kernels.panels import Panels
+from shohin.kernels.tile import Panel, TileShape, closing, far, panel_table, side_function, tile_shape, tiles
 
-_L1, _L2 = 32 << 10, 128 << 10
+_L1, _L2 = 32 << 10, 512 << 10
 
 
 @dataclass(frozen=True)
 class Product:
     """``batch`` products of (m, k) by (k, n). Strides in elements: ``a`` (m, k), ``b`` (k, n); the batch axes are
-    ``(name, extent, stride in a, stride in b)``, outermost first. ``axes``: what row m means to a port."""
+    ``(name, extent, stride in a, stride in b)``, outermost first. ``axes``: what row m means to a port. ``ready``: ``b`` comes
+    in panels."""
 
     m: int
     n: int
@@ -34,19 +36,30 @@ class Product:
     staged: bool
     folded: bool
     threads: int
+    ready: bool
 
     @property
     def count(self) -> int:
         return prod(e for _, e, _, _ in self.batch)
 
     @property
+    def layout(self) -> Panels:
+        count = prod(e for _, e, _, sb in self.batch if sb)
+        return Panels(groups=count, channels=self.n, terms=(1, self.k), strides=(self.k * self.n, self.b[1], 0, self.b[0]))
+
+    @property
     def panels(self) -> list[Panel]:
-        return self.shape.whole_panels(self.n)
+        if self.packs and not self.near:
+            return self.layout.reads(self.shape)
+        made, width = self.shape.whole_panels(self.n), self.shape.width
+        if self.near:
+            return [replace(p, ldb=p.vectors * width, lastb=(p.vectors - 1) * width) for p in made]
+        return [replace(p, base=p.first, ldb=self.n, lastb=p.stop - width - p.first) for p in made]
 
     @property
     def packs(self) -> bool:
         """Whether ``b`` is copied: it is transposed, or has a long stride that would thrash L1."""
-        if self.b[1] != 1:
+        if self.b[1] != 1 or self.ready:
             return True
         return self.k * self.shape.panel * 4 > _L1 and self.m > 4 * self.shape.rows and self.n > self.shape.panel
 
@@ -54,13 +67,8 @@ class Product:
     def near(self) -> bool:
         """Whether a panel of ``b`` is packed by the piece that needs it, just before: one piece has all rows, and they stay in
         cache while the panels pass."""
-        plain = self.packs and not self.batch and not self.folded and not self.staged
-        return plain and 4 * self.m * self.k <= 4 * _L2 and (self.threads == 1 or len(self.panels) >= 2 * self.threads)
-
-    @property
-    def packed(self) -> int:
-        """Floats of one packed ``b``."""
-        return self.k * self.shape.padded(self.n)
+        plain = self.packs and not self.ready and not self.batch and not self.folded and not self.staged
+        return plain and 4 * self.m * self.k <= self.cache and (self.threads == 1 or self.n >= 2 * self.threads * self.shape.panel)
 
     @property
     def rows(self) -> int:
@@ -81,11 +89,16 @@ class Product:
 
     @property
     def block(self) -> int:
-        """Rows of ``a`` that stay in L2 while all panels pass (and of the result, while its sums are taken)."""
+        """Rows of ``a`` that stay in L2 while all panels pass, and of the result, whose rows are met once a panel."""
         if self.near:
             return ceil_div(self.m, self.rows) * self.rows
-        most = _L2 // (4 * self.k * self.rows)
-        return max(1, min(most, 2 * _L2 // (4 * self.n * self.rows)) if self.folded else most) * self.rows
+        most = min(self.cache // (4 * self.k * self.rows), 2 * self.cache // (4 * self.n * self.rows))
+        return max(1, min(most, ceil_div(self.m, self.rows))) * self.rows
+
+    @property
+    def cache(self) -> int:
+        """Bytes of ``a`` that L2 holds beside the rest: processors with AVX-512 have 1 MB of it or more."""
+        return _L2 if self.shape.rows > 6 else _L2 // 2
 
     @property
     def pieces(self) -> tuple[int, int]:
@@ -104,7 +117,7 @@ class Product:
 
 
 def _matmul(site: Site) -> Product:
-    (sa, sb), attrs = [b.shape for b in site.operands], site.attrs
+    (sa, sb), attrs = [b.shape for b in site.operands[:2]], site.attrs
     m, k = sa[-2:][::-1] if attrs["transpose_a"] else sa[-2:]
     n = sb[-2] if attrs["transpose_b"] else sb[-1]
     rank = max(len(sa), len(sb)) - 2
@@ -130,6 +143,7 @@ def _matmul(site: Site) -> Product:
         site.staged(0),
         site.folded,
         site.machine.threads,
+        len(site.operands) > 2,
     )
 
 
@@ -150,6 +164,7 @@ def _pointwise(transposed: bool) -> Callable[[Site], Product]:
             site.staged(0),
             site.folded,
             site.machine.threads,
+            len(site.operands) > 2,
         )
 
     return describe
@@ -172,41 +187,6 @@ def _packing(q: Product) -> tuple[str, str]:
     )
 
 
-def _pack(q: Product, site: Site, printer: Printer, name: str) -> str:
-    """Panels of ``b``: piece ``chunk`` is one panel of one product, [k][channels of the panel]."""
-    needs, statement = _packing(q)
-    return (
-        PREAMBLE
-        + needs
-        + fill(
-            HEAD
-            + """\
-  const float *src = $b;
-  float *dst = (float *)shared;
-  enum { K = $k, N = $n, W = $w };
-  $table
-  const long z = chunk / $panels;
-  const struct shohin_panel *p = panels + chunk % $panels;
-  const long width = p->vectors * W, last = p->stop - p->first - W;
-  src += z * K * N + p->first * $bn;
-  dst += z * $packed + p->base * K;
-  $statement
-}
-""",
-            name=name,
-            b=printer.pointer(site.operands[1].name),
-            k=q.k,
-            n=q.n,
-            w=q.shape.width,
-            table=panel_table(q.panels),
-            panels=len(q.panels),
-            packed=q.packed,
-            bn=q.b[1],
-            statement=statement,
-        )
-    )
-
-
 _TILED = """\
 const long m0 = mine / $pn * ((mtiles + $pm - 1) / $pm) * R, m1 = m0 + (mtiles + $pm - 1) / $pm * R;"""
 _CHUNKED = f"""\
@@ -222,7 +202,7 @@ _STATISTIC = f"""
 _NEAR = """\
 const float *src = bs + first * $bn;
       float *dst = (float *)(scratch + $at);
-      const long width = vectors * W;
+      const long width = p->ldb;
       $statement
       T.b = dst;"""
 _SIDES = """
@@ -247,7 +227,7 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
     q, shape = product, product.shape
     rows, (pm, pn) = q.rows, q.pieces
     strides = (1, shape.rows) if q.sides else q.a
-    names, offsets, left, packed = {"g": "0"}, {"a": ["0"], "b": ["0"]}, "$z", q.packed
+    names, offsets, left, packed = {"g": "0"}, {"a": ["0"], "b": ["0"]}, "$z", q.layout.size
     for axis, extent, sa, sb in reversed(q.batch):
         index = f"({left} % {extent})"
         left = f"({left} / {extent})"
@@ -259,7 +239,7 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
             packed *= extent
     row, merged = ({"m": "i1"}, None) if len(q.axes) == 1 else ({}, {"i1": q.axes})
     close = closing(site, printer, shape.width, q.lane, {**names, **row}, ("t->i[0]", "t->i[1] + {r}", "0", "0"), merged)
-    run = replace(tiles(shape, (), q.panels, "ue" if q.a[0] == 1 else "e", close), sizes=q.sizes)
+    run = replace(tiles(shape, (), q.panels, ("ue" if q.a[0] == 1 else "e") + far(q.k, q.n), close), sizes=q.sizes)
     return (
         PREAMBLE
         + run.declare
@@ -286,10 +266,10 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
     for (const struct shohin_panel *p = panels + p0; p < panels + (p1 < ptiles ? p1 : ptiles); p++) {
       const long first = p->first, vectors = p->vectors, last = p->stop - W - first;
       $panel
-      T.ldb = $ldb;
+      T.ldb = p->ldb;
       T.io = first;
       T.last = last;
-      T.lastb = $lastb;
+      T.lastb = p->lastb;
       for (long m = mb; m < end; m += R) {
         const long rows = end - m < R ? end - m : R;
         T.a = $row;
@@ -318,33 +298,36 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
             empty=f"\n  if (m0 == bottom) {name}_statistic(b, shared, mine, m0, m0);" if q.folded else "",
             statistic=fill(_STATISTIC, name=name) if q.folded else "",
             y=printer.pointer(site.results[0].name),
-            b="(const float *)shared" if q.packs and not q.near else printer.pointer(site.operands[1].name),
+            b="(const float *)shared" if q.packs and not q.near and not q.ready else printer.pointer(site.operands[-1].name),
             oa=" + ".join(offsets["a"]),
             ob=" + ".join(offsets["b"]),
             sm=strides[0],
             sk=strides[1],
             block=q.block,
-            panel=fill(_NEAR, at=0, bn=q.b[1], statement=_packing(q)[1]) if q.near else f"T.b = bs + first * {'K' if q.packs else 1};",
-            ldb="vectors * W" if q.packs else "N",
-            lastb="width - W" if q.near else "(vectors - 1) * W" if q.packs else "last",
+            panel=fill(_NEAR, at=0, bn=q.b[1], statement=_packing(q)[1]) if q.near else "T.b = bs + p->base;",
             call=run.call,
         )
     )
+
+
+def _copied(q: Product) -> Panels | None:
+    """The form into which ``b`` is brought before the product, if it is."""
+    return q.layout if q.packs and not q.near and not q.ready else None
 
 
 def _phases(describe: Callable[[Site], Product]) -> tuple[Phase, ...]:
     """Packing does nothing where ``b`` is read as it lies (no pieces)."""
 
     def packs(site: Site) -> int:
-        q = describe(site)
-        return prod(e for _, e, _, sb in q.batch if sb) * len(q.panels) if q.packs and not q.near else 0
+        layout = _copied(describe(site))
+        return layout.pieces if layout else 0
 
     def pieces(site: Site) -> int:
         q = describe(site)
         return q.count * q.pieces[0] * q.pieces[1]
 
     return (
-        Phase(emit=lambda site, printer, name: _pack(describe(site), site, printer, name), chunks=packs),
+        Phase(emit=lambda site, printer, name: describe(site).layout.emit(site, printer, name, site.operands[1].name, "shared"), chunks=packs),
         Phase(emit=lambda site, printer, name: _multiply(describe(site), site, printer, name), chunks=pieces),
     )
 
@@ -363,8 +346,12 @@ def _kernel(
     name: str, op: str, doc: str, describe: Callable[[Site], Product], predicate: Callable[[Site], Verdict]
 ) -> Kernel:
     def shared(site: Site) -> int:
+        layout = _copied(describe(site))
+        return 4 * layout.groups * layout.size if layout else 0
+
+    def layout(site: Site) -> Panels | None:
         q = describe(site)
-        return prod(e for _, e, _, sb in q.batch if sb) * q.packed * 4 if q.packs and not q.near else 0
+        return q.layout if q.packs else None
 
     return register(
         Kernel(
@@ -380,6 +367,7 @@ def _kernel(
             phases=_phases(describe),
             workspace=lambda site: _workspace(describe(site)),
             shared=shared,
+            layout=layout,
             order="sequence",
             flops=lambda site: 2.0 * describe(site).count * describe(site).m * describe(site).n * describe(site).k,
         )

@@ -21,17 +21,19 @@ from shohin.kernels.common import Lanes, ceil_div, fill
 @dataclass(frozen=True)
 class Panel:
     """Channels ``first`` to ``stop``, computed in ``vectors`` from channel ``load`` on; ``base`` is its place in packed
-    storage, where every panel has whole vectors."""
+    storage, ``ldb`` apart the terms there, ``lastb`` the place of the last vector."""
 
     first: int
     stop: int
     load: int
     base: int
     vectors: int
+    ldb: int = 0
+    lastb: int = 0
 
 
 def panel_table(panels: Sequence[Panel]) -> str:
-    rows = ", ".join(f"{{{p.first}, {p.stop}, {p.load}, {p.base}, {p.vectors}}}" for p in panels)
+    rows = ", ".join(f"{{{p.first}, {p.stop}, {p.load}, {p.base}, {p.vectors}, {p.ldb}, {p.lastb}}}" for p in panels)
     return f"static const struct shohin_panel panels[] = {{{rows}}};"
 
 
@@ -199,6 +201,14 @@ SHOHIN_INLINE $vector $name(void *const *b, $vector acc, long i0, long i1, long 
 
 # ---------------------------------------------------------------------------------------------------------------- the tile
 
+_AHEAD, _FAR = 24, 64 << 10
+"""Terms that are prefetched ahead (14 cycles each), and bytes of ``b`` from which it surely comes from beyond L1."""
+
+
+def far(terms: int, channels: int) -> str:
+    """The letter of a tile's kind for a ``b`` of this size."""
+    return "p" if 4 * terms * channels > _FAR else ""
+
 
 def tile_name(width: int, rows: int, vectors: int, kind: str, close: Close) -> str:
     return f"shohin_tile{width}_{rows}x{vectors}{kind}{close.name.removeprefix('shohin_close')}"
@@ -208,7 +218,7 @@ def tile_function(width: int, rows: int, vectors: int, kind: str, close: Close) 
     """C of one register tile. Letters of ``kind``: ``u`` the rows of ``a`` are neighbours (stride 1); ``d`` depthwise,
     a row of ``a`` is vectors of channels, not one scalar; ``s`` the sums are added to what is in ``c`` (a block's sum
     to its chunk's) instead of stored; ``e`` the last of several vectors begins ``t->last`` channels (in ``b`` ``t->lastb``)
-    behind the first."""
+    behind the first; ``p`` terms of ``b`` are prefetched, for panels that come from afar."""
     lanes, name = Lanes(width), tile_name(width, rows, vectors, kind, close)
     sums = [(r, v) for r in range(rows) for v in range(vectors)]
     bases = [0] if "u" in kind else list(range(0, rows, 4))  # a pointer for four rows: x86 adds one scaled register
@@ -220,6 +230,8 @@ def tile_function(width: int, rows: int, vectors: int, kind: str, close: Close) 
         channel[-1], inside[-1] = "last", "lastb"
     pointers = ", ".join(f"*p{r} = t->a + run->a + {r} * rs" for r in bases)
     steps = [f"const {lanes.type} b{v} = {lanes.load(f'q + {inside[v]}')};" for v in range(vectors)]
+    if "p" in kind:
+        steps += [f"__builtin_prefetch(q + {_AHEAD} * ldb + {at});" for at in range(0, vectors * width, 16)]
     for r in range(rows):
         if "d" in kind:
             steps += [
