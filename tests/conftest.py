@@ -11,6 +11,15 @@ settings.register_profile("shohin", deadline=None, derandomize=os.environ.get("C
 settings.load_profile("shohin")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left_behind():
+    """Tests and doctests write to ``tmp_path``; what a run leaves in the working directory fails it."""
+    before = set(os.listdir())
+    yield
+    left = sorted(name for name in set(os.listdir()) - before if not name.startswith("."))
+    assert not left, f"the tests left {', '.join(left)} in {os.getcwd()}; write to tmp_path instead"
+
+
 @pytest.fixture(scope="session")
 def fashion_mnist():
     """``(train, test)``; a test that cannot get the data is skipped with a warning, and fails in CI."""

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from shohin.compiler import build
 from shohin.targets.host import CPU
 from tests.fuzz.run import Batch, Outcome, batch, run, run_sanitized
 
@@ -52,12 +53,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--levels", nargs="+", default=LEVELS, choices=("v3", "v4"), help="what programs are compiled for")
     parser.add_argument("--threads", type=int, default=3, help="programs run on 1 up to this many threads")
     parser.add_argument("--sanitize", action="store_true", help="kernels are built by gcc with its sanitizers, every buffer of exactly its bytes")
+    parser.add_argument("--quick", action="store_true", help="compile without optimization, in a third of the time")
     parser.add_argument("--log", type=Path, help="default: runs/fuzz-SEED.jsonl")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after this time, to go on later")
     o = parser.parse_args(arguments)
     log = o.log or Path(f"runs/fuzz-{o.seed}.jsonl")
     log.parent.mkdir(parents=True, exist_ok=True)
     known, start = done(log), time.monotonic()
+    if o.quick:
+        build.FLAGS = (*build.FLAGS, "-O0")
     for number in range(-(-o.cases // SIZE)):
         if number in known or time.monotonic() - start > o.seconds:
             continue
@@ -67,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
             found = tried(b, run_sanitized if o.sanitize else run)
         for failure in found.failures:
             print(failure, flush=True)
-        known[number] = {"batch": number, "cases": len(b.cases), "level": b.level, "threads": b.threads, "kernels": found.kernels, "along": found.along, "failures": found.failures}
+        known[number] = {"batch": number, "cases": len(b.cases), "level": b.level, "threads": b.threads, "quick": o.quick, "kernels": found.kernels, "along": found.along, "failures": found.failures}
         with log.open("a") as file:
             file.write(json.dumps(known[number]) + "\n")
     return report(known)
