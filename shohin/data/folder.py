@@ -21,7 +21,7 @@ try:
 except ImportError:  # an extra: asked for where the first image is met
     Image = None  # type: ignore[assignment]
 
-__all__ = ["PICTURES", "Reading", "read_folder"]
+__all__ = ["PICTURES", "PLAIN", "Reading", "read_folder"]
 
 Array = np.ndarray[Any, Any]
 PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
@@ -56,7 +56,10 @@ class Reading:
         return s is not None and len(s) == 3 and s[0] in (1, 3, 4) and s[2] not in (1, 3, 4)
 
 
-def read_folder(path: str | Path, reading: Reading = Reading()) -> Dataset | Array:
+PLAIN = Reading()
+
+
+def read_folder(path: str | Path, reading: Reading = PLAIN) -> Dataset | Array:
     """A ``Dataset`` where there are labels, else float32 examples (n, ...).
 
     ``.npz`` holds ``x``, and ``y`` if there are labels; a ``.npy`` in a folder is one example (or several, where ``shape``
