@@ -44,6 +44,9 @@ _NAMES = {
     "shohin.deploy.export": "export",
     "shohin.deploy.measure": "compare measure",
     "shohin.deploy.profile": "profile",
+    "shohin.deploy.torch_module": "as_torch",
+    "shohin.shipping.ship": "Shipment ship",
+    "shohin.report.page": "write_report",
 }
 _TABLE = {name: module for module, names in _NAMES.items() for name in names.split()}
 _RENAMED = {"bool": ("shohin.core.dtypes", "bool_"), "seed": ("shohin.ops.random", "seed"), "random": ("shohin.ops.random", None),

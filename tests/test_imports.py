@@ -37,7 +37,8 @@ layer("compress", "nn", "optim", "data", "targets")
 layer("interop", "nn", "data", "targets")
 layer("deploy", "train", "compress", "interop")
 layer("search", "deploy")  # nobody but cli imports it
-layer("report", "deploy")
+layer("shipping", "deploy")
+layer("report", "shipping")
 layer("testing", "deploy")
 layer("cli", "search", "report", "testing")
 

@@ -5,6 +5,7 @@ Exit codes: 0 all is well; 1 an error that was named; 2 wrong usage; 3 nothing m
 
 from __future__ import annotations
 
+import json as json_text
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from shohin.cli import demo_job, machine
+from shohin.cli import demo_job, diff_job, machine, ship_job
 from shohin.cli import profile as profile_job
+from shohin.cli.network_file import KINDS
 from shohin.core.errors import BudgetError, ShohinError
 from shohin.deploy.budget import Budget
 
@@ -23,18 +25,25 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
-def _guarded(job: Callable[[], Any]) -> None:
-    """Errors that Shohin names are printed without a traceback."""
+def _guarded(job: Callable[[], Any], *, json: bool = False) -> None:
+    """Errors that Shohin names are printed without a traceback; with ``json`` as ``{"error": ..., "kind": ...}``, unless the
+    result that names them is printed already."""
     try:
         job()
     except BudgetError as error:
-        console.print(f"[bold]nothing meets the budget:[/bold] {error}", markup=True)
+        if not json:
+            console.print("nothing meets the budget:", style="bold", end=" ")
+            console.print(str(error), soft_wrap=True, markup=False)
         raise typer.Exit(3) from error
     except ShohinError as error:
-        console.print(f"[bold red]error:[/bold red] {error}", soft_wrap=True)
+        if json:
+            print(json_text.dumps({"error": str(error), "kind": type(error).__name__}))
+        else:
+            console.print("error:", style="bold red", end=" ")
+            console.print(str(error), soft_wrap=True, markup=False)
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
-        console.print("stopped; the same command goes on after the last finished epoch")
+        console.print("stopped; the same command goes on after the last finished epoch or candidate")
         raise typer.Exit(130) from error
 
 
@@ -70,15 +79,52 @@ def profile(
 
 
 @app.command()
-def devices() -> None:
-    """The devices that networks are exported for."""
-    _guarded(lambda: machine.devices(console))
+def ship(
+    model: Annotated[Path, typer.Argument(help=f"The float network: {KINDS}.")],
+    data: Annotated[Path | None, typer.Option(help="Inputs: a folder (subfolders are labels), .npy, .npz, or images. A task brings its own.")] = None,
+    device: Annotated[str, typer.Option(help="The device (shohin devices).")] = "cortex-m55",
+    flash: Annotated[str | None, typer.Option(help="Flash budget, as 128kB (1 kB = 1,000 bytes).")] = None,
+    ram: Annotated[str | None, typer.Option(help="RAM budget.")] = None,
+    finetune: Annotated[int, typer.Option(min=0, help="Epochs of training with the integers' rounding; needs labels.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder of the shipment; the same command goes on where it was.")] = Path("shipped"),
+    shape: Annotated[str | None, typer.Option(help="Shape of one example, as 3,224,224, where the network leaves it open.")] = None,
+    resize: Annotated[bool, typer.Option("--resize", help="Fit images of other sizes instead of refusing them.")] = False,
+    mean: Annotated[str | None, typer.Option(help="Of pixels in [0, 1], one or one a channel: (pixel - mean) / std.")] = None,
+    std: Annotated[str | None, typer.Option(help="As --mean.")] = None,
+    limit: Annotated[int, typer.Option(min=2, help="Most files read, evenly spread.")] = 2000,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, whatever shipment the folder holds.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, progress on stderr.")] = False,
+) -> None:
+    """Quantize a network, fit it to a device, and believe the numbers: all are those of what is shipped."""
+    config = ship_job.Config(model=model, data=data, device=device, flash=flash, ram=ram, finetune=finetune, out=out, shape=shape, resize=resize,
+                             mean=mean, std=std, limit=limit, fresh=fresh, json=json)  # fmt: skip
+    _guarded(lambda: ship_job.run(config, console), json=json)
 
 
 @app.command()
-def doctor() -> None:
+def diff(
+    a: Annotated[str, typer.Argument(help=f"{diff_job.WAYS[0].upper()}{diff_job.WAYS[1:]}.")],
+    b: Annotated[str, typer.Argument(help="The other one.")],
+    x: Annotated[Path, typer.Argument(help="Inputs: .npy (n, ...), .npz, or a folder.")],
+    shape: Annotated[str | None, typer.Option(help="Shape of one example, for images and networks that leave it open.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most examples.")] = 16,
+    json: Annotated[bool, typer.Option("--json", help="The rows as JSON on stdout.")] = False,
+) -> None:
+    """Where two ways to run a network part first, and the signal to noise at every place that they share."""
+    config = diff_job.Config(a=a, b=b, x=x, shape=shape, limit=limit, json=json)
+    _guarded(lambda: diff_job.run(config, console), json=json)
+
+
+@app.command()
+def devices(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """The devices that networks are exported for."""
+    _guarded(lambda: machine.devices(console, json=json), json=json)
+
+
+@app.command()
+def doctor(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """What this machine can build and run, and how to get what is missing."""
-    _guarded(lambda: machine.doctor(console))
+    _guarded(lambda: machine.doctor(console, json=json), json=json)
 
 
 __all__ = ["app"]

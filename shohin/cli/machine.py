@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json as json_text
 import shutil
 
 from rich.console import Console
@@ -13,26 +15,35 @@ from shohin.targets.host import CPU
 from shohin.targets.toolchain import find_compiler, zig
 
 
-def devices(console: Console) -> None:
+def devices(console: Console, *, json: bool = False) -> None:
     """A table of the targets."""
     table = Table("device", "what", "memories", box=None)
-    for name in target_names():
-        t = get_target(name)
-        memories = ", ".join(f"{m.name} {m.size:,} bytes" for m in t.memories) or "the host's"
-        table.add_row(name, t.doc.strip().splitlines()[0], memories)
+    rows = [(t.name, t.doc.strip().splitlines()[0], t.memories) for t in map(get_target, target_names())]
+    if json:
+        print(json_text.dumps([{"device": n, "what": d, "memories": [vars(m) for m in memories]} for n, d, memories in rows], indent=1))
+        return
+    for name, what, memories in rows:
+        table.add_row(name, what, ", ".join(f"{m.name} {m.size:,} bytes" for m in memories) or "the host's")
     console.print(table)
 
 
-def doctor(console: Console) -> None:
+def doctor(console: Console, *, json: bool = False) -> None:
     """One line a thing."""
-    def line(ok: bool, what: str, remedy: str = "") -> None:
-        console.print(f"{'ok      ' if ok else 'missing '}{what}" + ("" if ok else f": {remedy}"))
-
-    line(True, f"processor {CPU.key}")
+    found: list[tuple[str, bool, str]] = [(f"processor {CPU.model} ({CPU.machine} {CPU.level})", True, "")]
     for name, find in (("the bundled C compiler", zig), ("gcc", lambda: find_compiler("gcc"))):
         try:
             find()
-            line(True, name)
+            found.append((name, True, ""))
         except ShohinError as error:
-            line(False, name, str(error))
-    line(shutil.which("qemu-system-arm") is not None, "QEMU for Cortex-M boards", "make emulators, or the Debian package qemu-system-arm")
+            found.append((name, False, str(error)))
+    found.append(("QEMU for Cortex-M boards", shutil.which("qemu-system-arm") is not None, "make emulators, or the Debian package qemu-system-arm"))
+    for package, extra, use in EXTRAS:
+        found.append((f"{package} ({use})", importlib.util.find_spec(package) is not None, f"pip install 'shohin[{extra}]'"))
+    if json:
+        print(json_text.dumps([{"what": w, "here": ok, "remedy": "" if ok else r} for w, ok, r in found], indent=1))
+        return
+    for what, ok, remedy in found:
+        console.print(f"{'ok      ' if ok else 'missing '}{what}" + ("" if ok else f": {remedy}"), soft_wrap=True, markup=False)
+
+
+EXTRAS = (("onnx", "onnx", "ONNX files"), ("torch", "torch", "PyTorch networks"), ("PIL", "images", "images as inputs"), ("jinja2", "report", "report.html"))

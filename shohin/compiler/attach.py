@@ -95,7 +95,8 @@ class _Stretch:
             if not isinstance(call, KernelCall) or call.results[0] not in reads or not self.takes(call, "statistic"):
                 continue
             met = any(self.within(index, n, before - 1, at) for n in writes for index in (self.reads, self.writes))
-            if met or folded_rows(nest, self.buffers, call.results[0], self.options) is None:
+            own = {o.buffer for fold in call.folds for o in fold.outs}  # whole only when the kernel has ended
+            if met or own & reads or folded_rows(nest, self.buffers, call.results[0], self.options) is None:
                 continue
             self.put(at, None)
             self.put(before, replace(call, folds=(*call.folds, nest)))

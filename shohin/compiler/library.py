@@ -9,7 +9,7 @@ exactly rounded (``sqrtf``, ``rintf`` ..., ``fmaf`` where the program says so).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,7 +33,7 @@ def emit_library(program: Program, name: str, *, machine: Machine = GENERIC, ali
 
     Raises ``IRError`` if the name is not a C identifier.
     """
-    return emit_variants([Variant("", program, machine)], name, align=align)
+    return emit_variants([Variant("", program, machine)], name, align=align).text
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,18 @@ class Variant:
     machine: Machine
 
 
-def emit_variants(variants: Sequence[Variant], name: str, *, align: int = 16, about: str = "", header: str = "") -> str:
-    """The C text of programs that do the same; the first whose condition holds is compiled. Constants stand once.
+@dataclass(frozen=True)
+class Library:
+    """``text`` is the C. ``memory`` is the plan of the variant that sets the arena's size, ``constants`` the bytes of
+    constants that each of its steps is the first to read."""
+
+    text: str
+    memory: Plan
+    constants: tuple[int, ...]
+
+
+def emit_variants(variants: Sequence[Variant], name: str, *, align: int = 16, about: str = "", header: str = "") -> Library:
+    """The C of programs that do the same; the first whose condition holds is compiled. Constants stand once.
 
     It begins with a comment: ``about``, then the table of steps (of the first program); it includes ``header``.
     """
@@ -56,22 +66,25 @@ def emit_variants(variants: Sequence[Variant], name: str, *, align: int = 16, ab
     users: dict[str, list[int]] = {}
     parts: list[str] = []
     tables: list[str] = []
-    arena = 0
+    plans: list[tuple[Plan, tuple[int, ...]]] = []
     for k, v in enumerate(variants):
-        text, size, table, used = _emit(v, name, align, constants)
+        text, memory, first, table, used = _emit(v, name, align, constants)
         for c in used:
             users.setdefault(c, []).append(k)
         tables.append(table)
-        arena = max(arena, size)
+        plans.append((memory, first))
         if v.condition or parts:
             parts.append(f"#{'elif' if parts else 'if'} {v.condition}" if v.condition else "#else")
         parts.append(text)
     if len(parts) > 1:
         parts.append("#endif\n")
-    head = f"#define {name}_ARENA_BYTES {max(arena, 1)}\n"
+    memory, first = max(plans, key=lambda p: p[0].arena_bytes)
+    arena = memory.arena_bytes
+    head = f"#define {name}_ARENA_BYTES {max(arena, 1)}\n{HOOK.replace('NAME', name)}"
     banner = _block([*about.splitlines(), f"Arena: {max(arena, 1):,} bytes, aligned to {align}.", "", *tables[0].splitlines()])
     include = [f'#include "{header}"'] if header else []
-    return "\n".join([banner, *include, ctext.HEADER, ALIGN, head, *(_where(variants, users[c], text) for c, text in constants.values()), *parts])
+    placed = (_where(variants, users[c], text) for c, text in constants.values())
+    return Library("\n".join([banner, *include, ctext.HEADER, ALIGN, head, *placed, *parts]), memory, first)
 
 
 def _where(variants: Sequence[Variant], users: Sequence[int], text: str) -> str:
@@ -94,10 +107,16 @@ ALIGN = """\
 #endif
 """
 
+HOOK = """\
+#ifndef NAME_STEP /* what is done before each step and at the end: define it to read a clock or a cycle counter */
+#define NAME_STEP(number, place) ((void)0)
+#endif
+"""
 
-def _emit(v: Variant, name: str, align: int, constants: dict[tuple[Any, ...], tuple[str, str]]) -> tuple[str, int, str, set[str]]:
-    """Functions of one variant, the bytes of its arena, the table of its steps, the constants that it reads; adds to the
-    constants (name and text by dtype, shape, bytes)."""
+
+def _emit(v: Variant, name: str, align: int, constants: dict[tuple[Any, ...], tuple[str, str]]) -> tuple[str, Plan, tuple[int, ...], str, set[str]]:
+    """Functions of one variant, its memory, the bytes of constants that each step reads first, the table of its steps, the
+    constants that it reads; adds to the constants (name and text by dtype, shape, bytes)."""
     program = replace(v.program, buffers=tuple(replace(b, alias=None) for b in v.program.buffers))
     buffers = {b.name: b for b in program.buffers}
     options = Options(vectors=v.machine.vector_bytes >= 16, most=1, sums={64: 8}.get(v.machine.vector_bytes, 4))
@@ -128,7 +147,23 @@ def _emit(v: Variant, name: str, align: int, constants: dict[tuple[Any, ...], tu
             where[b.name] = constants[key][0]
     mine = set(where.values())
     texts = [f.text.replace(PLACEHOLDER, names[text]) for text, f in functions.items()]
-    return "\n".join([ctext.render(needs), *texts, _run(program, name, steps, memory, names, where)]), memory.arena_bytes, _table(program, steps, memory), mine
+    text = "\n".join([ctext.render(needs), *texts, _run(program, name, steps, memory, names, where)])
+    return text, memory, _first_read(steps, buffers), _table(program, steps, memory), mine
+
+
+def _constants_of(step: Emitted, buffers: Mapping[str, Buffer]) -> set[str]:
+    return {n for p in step.phases for n in p.function.slots if buffers[n].role == "const"}
+
+
+def _first_read(steps: Sequence[Emitted], buffers: Mapping[str, Buffer]) -> tuple[int, ...]:
+    """Bytes of constants by step; each counts where it is first read."""
+    seen: set[str] = set()
+    found: list[int] = []
+    for step in steps:
+        new = _constants_of(step, buffers) - seen
+        seen |= new
+        found.append(sum(buffers[n].nbytes for n in new))
+    return tuple(found)
 
 
 def _what(place: str) -> str:
@@ -158,7 +193,7 @@ def _table(program: Program, steps: Sequence[Emitted], memory: Plan) -> str:
         if isinstance(step, Jump):
             rows.append((step.place, "jump", "", ""))
             continue
-        read = {n for p in emitted.phases for n in p.function.slots if buffers[n].role == "const"}
+        read = _constants_of(emitted, buffers)
         results = [f"{_shape(buffers[n])} {'at ' + format(memory.offsets[n], ',') if n in memory.offsets else buffers[n].role}" for n in sorted(uses_of(step, buffers).writes)]
         rows.append((step.place, step.kernel if isinstance(step, KernelCall) else "loops", f"{sum(buffers[n].nbytes for n in read):,}", ", ".join(results)))
     widths = [max(len(r[k]) for r in rows) for k in range(3)]
@@ -208,6 +243,7 @@ def _run(
             flag = step.jump.flag
             test = "" if flag is None else f"if ({'' if step.jump.when else '!'}*(const unsigned char *)({where[flag]})) "
             lines.append(f"    {test}goto step{step.jump.to};")
+        lines.append(f'    {name}_STEP({i}, "{_comment(step.place).replace(chr(34), chr(39))}");')
         for k, piece in enumerate(step.phases):
             f = piece.function
             use = uses_of(program.steps[i], buffers)
@@ -223,7 +259,7 @@ def _run(
             ]
     if len(steps) in targets:
         lines.append(f"step{len(steps)}:;")
-    return "\n".join([*lines, "    return 0;", "}", ""])
+    return "\n".join([*lines, f'    {name}_STEP({len(steps)}, "");', "    return 0;", "}", ""])
 
 
 def _comment(place: str) -> str:

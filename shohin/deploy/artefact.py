@@ -1,7 +1,9 @@
 """An artefact: a folder of C that a device's own compiler builds, and a manifest that says what it is.
 
     network.h  network.c     the network (the emitter's)
-    CMakeLists.txt           a library, and an example where nothing is cross-compiled
+    network.hpp              a C++17 class over it
+    CMakeLists.txt           a library, and an example where nothing is cross-compiled; an ESP-IDF component
+    Makefile                 the library by any C11 compiler, arm-none-eabi-gcc for a Cortex-M
     example.c                one input of zeros, printed
     manifest.json            inputs, outputs, sizes, kernels, checksums
 """
@@ -11,14 +13,18 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass
+import tempfile
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from shohin.core.errors import DeployError
-from shohin.deploy.templates import cmake_lists, example_c
+from shohin.deploy.layout import Layout
+from shohin.deploy.library import HostLibrary, build_library
+from shohin.deploy.templates import FILES
 from shohin.targets import get_target
 from shohin.targets.elf import Sections
 from shohin.targets.source import Source, read_source
@@ -26,6 +32,7 @@ from shohin.targets.toolchain import atomic
 
 FORMAT, VERSION = "shohin-artefact", 1
 MANIFEST = "manifest.json"
+NO_LAYOUT = Layout()
 _SUMMED = ("network.c", "network.h")
 
 
@@ -66,7 +73,8 @@ class Boundary:
 class Artefact:
     """A complete folder. ``sections``: bytes of the network alone, built for ``device``; ``arena_bytes`` exact.
 
-    ``kernels`` are (place, kernel) pairs in the order of the schedule; ``checksums`` sha256 by file.
+    ``kernels`` are (place, kernel) pairs in the order of the schedule; ``checksums`` sha256 by file; ``layout`` the arena
+    over time and the constants by step. Called, it runs on this machine: ``art(x)``.
     """
 
     name: str
@@ -78,6 +86,7 @@ class Artefact:
     sections: Sections
     kernels: tuple[tuple[str, str], ...]
     checksums: tuple[tuple[str, str], ...]
+    layout: Layout = field(default=NO_LAYOUT, repr=False)
 
     @property
     def flash_bytes(self) -> int:
@@ -88,6 +97,35 @@ class Artefact:
     def source(self) -> Source:
         """The C, as its header describes it."""
         return read_source(self.folder)
+
+    @cached_property
+    def library(self) -> HostLibrary:
+        """The artefact's C, built for this machine and loaded, when first asked for."""
+        with tempfile.TemporaryDirectory(prefix="shohin-call-") as work:
+            return build_library(self.folder, work)
+
+    def run(self, x: Any) -> np.ndarray:
+        """Outputs (n, ...) of the artefact's own dtype, int8 or float32, for float32 inputs (n, ...): its C on this machine.
+
+        Raises ``DeployError`` where the inputs have another shape.
+        """
+        x, entry, exit_ = np.asarray(x, np.float32), self.inputs[0], self.outputs[0]
+        if x.shape[1:] != entry.shape:
+            raise DeployError(f"{self.name}: the input has shape {x.shape}, expected (n, {', '.join(map(str, entry.shape))})")
+        rows = np.ascontiguousarray(x.reshape(len(x), -1))
+        y = self.library.run(self.library.quantize(rows) if entry.dtype == "int8" else rows)
+        return y.reshape(len(x), *exit_.shape)
+
+    def __call__(self, x: Any) -> np.ndarray:
+        """float32 outputs (n, ...) for float32 inputs (n, ...); the integers are those that the device gives.
+
+        >>> import shohin as sh
+        >>> art = sh.export(sh.nn.ReLU(), np.zeros((1, 3), np.float32), device="host", to="relu")
+        >>> art([[-1.0, 0.0, 2.0]]).tolist()
+        [[0.0, 0.0, 2.0]]
+        """
+        y = self.run(x)
+        return self.library.dequantize(y).reshape(y.shape) if y.dtype == np.int8 else y
 
     def __str__(self) -> str:
         width = max((len(place) for place, _ in self.kernels), default=0)
@@ -113,7 +151,7 @@ def _boundaries_fit(source: Source, what: str, size: int, boundaries: tuple[Boun
 
 
 def write_artefact(folder: str | Path, *, device: str, inputs: tuple[Boundary, ...], outputs: tuple[Boundary, ...],
-                   kernels: tuple[tuple[str, str], ...] = ()) -> Artefact:
+                   kernels: tuple[tuple[str, str], ...] = (), layout: Layout = NO_LAYOUT) -> Artefact:
     """Completes a folder that holds ``network.c`` and ``network.h``, and returns the artefact.
 
     Compiles the network for ``device`` to learn its sections. The manifest is written last, so a folder with a
@@ -126,11 +164,11 @@ def write_artefact(folder: str | Path, *, device: str, inputs: tuple[Boundary, .
     target = get_target(device)
     (source.folder / MANIFEST).unlink(missing_ok=True)
     sections = target.strategy.sections(target, source.folder)
-    _write(source.folder / "CMakeLists.txt", cmake_lists(source))
-    _write(source.folder / "example.c", example_c(source))
+    for file, text in FILES.items():
+        _write(source.folder / file, text(source, target))
     artefact = Artefact(
         name=source.name, device=device, folder=source.folder, inputs=inputs, outputs=outputs,
-        arena_bytes=source.arena_bytes, sections=sections, kernels=kernels,
+        arena_bytes=source.arena_bytes, sections=sections, kernels=kernels, layout=layout,
         checksums=tuple((file, _checksum(source.folder / file)) for file in _SUMMED))
     _write(source.folder / MANIFEST, json.dumps(_to_json(artefact), indent=2) + "\n")
     return artefact
@@ -185,7 +223,8 @@ def _to_json(artefact: Artefact) -> dict[str, Any]:
         "format": FORMAT, "version": VERSION, "name": artefact.name, "device": artefact.device,
         "inputs": [asdict(b) for b in artefact.inputs], "outputs": [asdict(b) for b in artefact.outputs],
         "arena_bytes": artefact.arena_bytes, "flash_bytes": artefact.flash_bytes, "sections": asdict(artefact.sections),
-        "kernels": [list(pair) for pair in artefact.kernels], "sha256": dict(artefact.checksums)}
+        "kernels": [list(pair) for pair in artefact.kernels], "layout": artefact.layout.to_json(),
+        "sha256": dict(artefact.checksums)}
 
 
 def _from_json(folder: Path, data: dict[str, Any]) -> Artefact:
@@ -197,7 +236,8 @@ def _from_json(folder: Path, data: dict[str, Any]) -> Artefact:
         name=str(data["name"]), device=str(data["device"]), folder=folder, inputs=boundaries(data["inputs"]),
         outputs=boundaries(data["outputs"]), arena_bytes=int(data["arena_bytes"]),
         sections=Sections(**data["sections"]),
-        kernels=tuple((str(place), str(kernel)) for place, kernel in data["kernels"]), checksums=tuple(sums.items()))
+        kernels=tuple((str(place), str(kernel)) for place, kernel in data["kernels"]),
+        layout=Layout.from_json(data.get("layout", {"steps": (), "blocks": ()})), checksums=tuple(sums.items()))
 
 
 def _checksum(path: Path) -> str:

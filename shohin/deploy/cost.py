@@ -77,12 +77,7 @@ def cost(net: Module, device: str = "host") -> Callable[[Any], Cost]:
         one = (1, *shape[1:])
         with tempfile.TemporaryDirectory(prefix="shohin-cost-") as folder:
             art = export(net, np.zeros(one, np.float32), device=target.name, to=folder)
-        with mode(net, training=False):
-            if isinstance(net, Quantized):
-                graph = pack_weights(lower(net, Aval(one, np.dtype(np.float32))).graph, net)
-            else:
-                graph = float_graph(net, one)
-        places = _places(graph)
+        places = places_of(net, one)
         s = art.sections
         return Cost(
             device=target.name,
@@ -97,8 +92,21 @@ def cost(net: Module, device: str = "host") -> Callable[[Any], Cost]:
     return run
 
 
+def places_of(net: Module, shape: tuple[int, ...]) -> tuple[Place, ...]:
+    """The layers for an input of this shape (batch included), in the order of execution; a constant counts where it is first
+    read. Nothing is compiled."""
+    with mode(net, training=False):
+        if isinstance(net, Quantized):
+            return _places(pack_weights(lower(net, Aval(shape, np.dtype(np.float32))).graph, net))
+        return _places(float_graph(net, shape))
+
+
+def macs_of(net: Module, shape: tuple[int, ...]) -> int:
+    """Multiply-adds for an input of this shape (batch included)."""
+    return sum(p.macs for p in places_of(net, shape))
+
+
 def _places(graph: Graph) -> tuple[Place, ...]:
-    """Rows in the order of execution; a constant counts where it is first read."""
     found: dict[str, list[int]] = {}
     counted: set[int] = set()
 
@@ -122,4 +130,4 @@ def _places(graph: Graph) -> tuple[Place, ...]:
     return tuple(Place(place=p, macs=m, constants=c, result=r) for p, (m, c, r) in found.items())
 
 
-__all__ = ["Cost", "Place", "cost"]
+__all__ = ["Cost", "Place", "cost", "macs_of", "places_of"]

@@ -61,7 +61,7 @@ def export(net: Module, example: Any, *, device: str, to: str | Path, name: str 
     grid = lambda k: {} if grids is None else {"scale": float(np.float32(grids[k].scale)), "zero": int(grids[k].zero)}
     return write_artefact(
         folder, device=target.name, inputs=(Boundary(name="x", shape=x.shape[1:], dtype=x.dtype.name, **grid(0)),),
-        outputs=(Boundary(name="y", shape=y.shape[1:] or (1,), dtype=y.dtype.name, **grid(1)),), kernels=text.kernels)  # fmt: skip
+        outputs=(Boundary(name="y", shape=y.shape[1:] or (1,), dtype=y.dtype.name, **grid(1)),), kernels=text.kernels, layout=text.layout)  # fmt: skip
 
 
 def float_graph(net: Module, shape: tuple[int, ...]) -> Graph:

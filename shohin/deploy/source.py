@@ -14,11 +14,12 @@ import numpy as np
 
 from shohin.compiler.execute import passes
 from shohin.compiler.kernel import GENERIC, Machine
-from shohin.compiler.library import Variant, emit_variants
+from shohin.compiler.library import Library, Variant, emit_variants
 from shohin.compiler.lowering import lower
 from shohin.core.errors import DeployError
 from shohin.core.graph import Graph
 from shohin.core.nest import KernelCall
+from shohin.deploy.layout import Layout, Piece, Stage
 
 _ELEMENT = {np.dtype(np.int8): "int8_t", np.dtype(np.float32): "float"}
 _C_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -38,6 +39,7 @@ class Text:
     source: str
     arena_bytes: int
     kernels: tuple[tuple[str, str], ...]
+    layout: Layout
 
 
 DEVICE = (("", GENERIC),)
@@ -61,7 +63,8 @@ def write_c(graph: Graph, name: str, *, machines: Sequence[tuple[str, Machine]] 
     variants = [Variant(condition, lower(best, m), m) for condition, m in machines]
     values = ["", ""] if grids is None else [f", value (q - {g.zero}) * {float(np.float32(g.scale))!r}" for g in grids]
     about = f"{name}{' for ' + device if device else ''}, written by Shohin: {name}_run is the network.\nInput: {x.aval}{values[0]}\nOutput: {y.aval}{values[1]}"
-    body = emit_variants(variants, name, about=about, header="network.h")
+    library = emit_variants(variants, name, about=about, header="network.h")
+    body = library.text
     found = re.search(rf"#define {name}_ARENA_BYTES (\d+)\n", body)
     assert found
     arena = int(found[1])
@@ -92,7 +95,16 @@ extern "C" {{
     if grids is not None:
         source += _boundary(name, sizes, grids)
     kernels = tuple((s.place, s.kernel if isinstance(s, KernelCall) else "loops") for s in variants[0].program.steps)
-    return Text(header=header, source=source, arena_bytes=max(arena, 1), kernels=kernels)
+    return Text(header=header, source=source, arena_bytes=max(arena, 1), kernels=kernels, layout=_layout(library))
+
+
+def _layout(library: Library) -> Layout:
+    places, memory = library.memory.places, library.memory
+    steps = zip(places, memory.live, library.constants, strict=True)
+    blocks = sorted(memory.blocks, key=lambda b: (b.first, b.offset))
+    return Layout(
+        steps=tuple(Stage(place=p, live=n, constants=c) for p, n, c in steps),
+        blocks=tuple(Piece(place=places[b.first], offset=b.offset, size=b.size, first=b.first, last=min(b.last, len(places) - 1)) for b in blocks))  # fmt: skip
 
 
 def _boundary(name: str, sizes: tuple[int, int], grids: tuple[Grid, Grid]) -> str:

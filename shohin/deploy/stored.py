@@ -93,9 +93,14 @@ class Stored(Part):
                 at = at.__dict__[part]
             setattr(at, name, cell)
 
+    @property
+    def input_shapes(self) -> list[tuple[int, ...]]:
+        """Shape of one example, by input."""
+        return [v.shape[1:] for v in self._graphs[0].inputs[: len(self._graphs[0].inputs) - len(self._read)]]
+
     def forward(self, *inputs: Any) -> Any:
         tensors = [as_tensor(x) for x in inputs]
-        wanted = [v.shape[1:] for v in self._graphs[0].inputs[: len(self._graphs[0].inputs) - len(self._read)]]
+        wanted = self.input_shapes
         if [t.shape[1:] for t in tensors] != wanted or len({t.shape[0] for t in tensors if t.ndim}) > 1:
             shapes = ", ".join(f"(n, {', '.join(map(str, s))})" for s in wanted)
             raise ShapeError(f"the network takes {shapes}, got {', '.join(str(t.shape) for t in tensors)}")

@@ -1,15 +1,23 @@
-"""The files of an artefact beside the network's own: a CMake project and an example."""
+"""The files of an artefact beside the network's own: ways to build it, a class for C++, an example."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from shohin.targets.source import Source
+from shohin.targets.target import Target
 
 _CMAKE = """\
-# Any C11 compiler builds this: cmake -B build && cmake --build build
+# Any C11 compiler builds this: cmake -B build && cmake --build build. Copied into components/ of an ESP-IDF project, this
+# folder is a component of it.
+if(ESP_PLATFORM)
+  idf_component_register(SRCS "network.c" INCLUDE_DIRS ".")
+  target_compile_options(${COMPONENT_LIB} PRIVATE -O3 -ffp-contract=off)
+  return()
+endif()
 cmake_minimum_required(VERSION 3.13)
 project(@NAME@ C)
 if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
@@ -29,6 +37,80 @@ if(NOT CMAKE_CROSSCOMPILING AND CMAKE_SOURCE_DIR STREQUAL CMAKE_CURRENT_SOURCE_D
   set_target_properties(@NAME@_example PROPERTIES C_STANDARD 11 C_STANDARD_REQUIRED ON C_EXTENSIONS OFF)
   target_link_libraries(@NAME@_example PRIVATE @NAME@)
 endif()
+"""
+
+_MAKEFILE = """\
+# make builds lib@NAME@.a@WITH@ and prints its size; CC, AR and SIZE name other tools of that kind.
+CROSS  ?= @CROSS@
+CC     := $(if $(filter default,$(origin CC)),$(CROSS)gcc,$(CC))
+AR     := $(if $(filter default,$(origin AR)),$(CROSS)ar,$(AR))
+SIZE   ?= $(CROSS)size
+ARCH   ?=@ARCH@
+# Never -ffast-math: the integers are defined to the bit, and @NAME@_selfcheck() notices.
+CFLAGS ?= -O3 -Wall -Wextra
+
+lib@NAME@.a: network.o
+	$(AR) rcs $@ $^
+	-$(SIZE) $@
+
+network.o: network.c network.h
+	$(CC) $(ARCH) $(CFLAGS) -std=c11 -ffunction-sections -fdata-sections -ffp-contract=off -c $< -o $@
+
+clean:
+	rm -f network.o lib@NAME@.a
+
+.PHONY: clean
+"""
+
+_HPP = """\
+// @NAME@ as a C++17 class. It owns its arena: make it static on a device, and use one object a thread.
+#ifndef SHOHIN_@UPPER@_HPP
+#define SHOHIN_@UPPER@_HPP
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include "network.h"
+
+namespace shohin {
+
+class @NAME@ {
+public:
+    static constexpr std::size_t input_size = @MACRO@_INPUT_SIZE;
+    static constexpr std::size_t output_size = @MACRO@_OUTPUT_SIZE;
+    static constexpr std::size_t arena_size = @MACRO@_ARENA_SIZE;
+    using element = @ELEMENT@;
+    using input = std::array<element, input_size>;
+    using output = std::array<element, output_size>;
+
+    // Is this build's arithmetic the one that the results are defined by?
+    [[nodiscard]] static bool sound() noexcept { return @NAME@_selfcheck() == 0; }
+
+    // One inference; false where the network refuses, which a sound build never does.
+    [[nodiscard]] bool run(const input &in, output &out) noexcept { return @NAME@_run(in.data(), out.data(), arena_.data()) == 0; }
+@REAL@
+private:
+    alignas(64) std::array<unsigned char, arena_size> arena_{};
+};
+
+}  // namespace shohin
+#endif
+"""
+
+_REAL = """\
+
+    using real_input = std::array<float, input_size>;
+    using real_output = std::array<float, output_size>;
+
+    // The same from real values to real values.
+    [[nodiscard]] bool run(const real_input &in, real_output &out) noexcept
+    {
+        input q{};
+        output r{};
+        @NAME@_quantize(in.data(), q.data());
+        const bool done = run(q, r);
+        if (done) @NAME@_dequantize(r.data(), out.data());
+        return done;
+    }
 """
 
 _EXAMPLE = """\
@@ -69,13 +151,37 @@ def _fill(template: str, values: dict[str, str]) -> str:
     return re.sub(r"@([A-Z]+)@", lambda found: values[found[1]], template)
 
 
-def cmake_lists(source: Source) -> str:
+def cmake_lists(source: Source, target: Target) -> str:
     """The text of CMakeLists.txt."""
+    del target
     return _fill(_CMAKE, {"NAME": source.name})
 
 
-def example_c(source: Source) -> str:
+def makefile(source: Source, target: Target) -> str:
+    """The text of Makefile: GNU make, and the compiler of the target's family."""
+    cross, arch = "", ""
+    if target.triple.startswith("thumb"):
+        cross, arch = "arm-none-eabi-", f" -mcpu={target.mcpu.partition('+')[0].replace('_', '-')} -mthumb -mfloat-abi=hard"
+    return _fill(_MAKEFILE, {"NAME": source.name, "CROSS": cross, "ARCH": arch, "WITH": f" for {target.name}" if cross else ""})
+
+
+def header_hpp(source: Source, target: Target) -> str:
+    """The text of network.hpp."""
+    del target
+    names = {"NAME": source.name, "MACRO": source.macro, "UPPER": source.name.upper()}
+    element, real = ("std::int8_t", _fill(_REAL, names)) if source.dtype == np.int8 else ("float", "")
+    return _fill(_HPP, {**names, "ELEMENT": element, "REAL": real})
+
+
+def example_c(source: Source, target: Target) -> str:
     """The text of example.c."""
+    del target
     names = {"NAME": source.name, "MACRO": source.macro}
     parts = {key: _fill(text, names) for key, text in (_INT8 if source.dtype == np.int8 else _FLOAT).items()}
     return _fill(_EXAMPLE, {**names, **parts})
+
+
+FILES: Mapping[str, Callable[[Source, Target], str]] = {
+    "CMakeLists.txt": cmake_lists, "Makefile": makefile, "network.hpp": header_hpp, "example.c": example_c,
+}  # fmt: skip
+"""What an artefact's folder holds beside the network, by name."""

@@ -47,7 +47,8 @@ class Native:
                          emulated=False)
 
 
-def _flags(compiler: Compiler, target: Target) -> tuple[str, ...]:
+def native_flags(compiler: Compiler, target: Target) -> tuple[str, ...]:
+    """How a shared object of this machine is compiled."""
     # -nostdlib spares zig the start-up of its own libc build; what is undefined comes from the Python process.
     quick = ("-nostdlib", "-fno-sanitize=undefined") if compiler.family == "zig" else ()
     return (*target.cflags, *compiler.architecture(target.mcpu), "-std=c11", *WARNINGS, "-fPIC",
@@ -62,7 +63,7 @@ def build_shared(folder: str | Path, out_dir: str | Path, target: Target, *, cc:
     """
     source = read_source(folder)
     compiler = find_compiler(cc)
-    flags = _flags(compiler, target)
+    flags = native_flags(compiler, target)
     out = Path(out_dir).resolve()
     defines = [f"-DSHOHIN_NAME={source.name}", f"-DSHOHIN_MACRO={source.macro}", f"-DSHOHIN_ELEMENT={source.element}"]
     if source.dtype == np.int8:

@@ -27,7 +27,7 @@ def test_what_is_written_is_read(tmp_path):
     artefact = write(tmp_path)
     assert load_artefact(tmp_path) == artefact
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "CMakeLists.txt", "example.c", "manifest.json", "network.c", "network.h"]
+        "CMakeLists.txt", "Makefile", "example.c", "manifest.json", "network.c", "network.h", "network.hpp"]
     assert artefact.arena_bytes == 64 and artefact.flash_bytes == artefact.sections.flash > 1300
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["flash_bytes"] == artefact.flash_bytes and manifest["inputs"][0]["zero"] == 3

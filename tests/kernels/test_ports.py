@@ -99,3 +99,19 @@ def test_any_size(data: st.DataObject) -> None:
         n=draw(st.sampled_from([1, 2, 3, 7, 8, 16, 24])), size=(draw(sizes), draw(sizes)), channels=(draw(st.integers(1, 20)), draw(st.integers(1, 40)), draw(st.integers(1, 40))),
         kernel=draw(st.sampled_from([1, 3, 5])), stride=draw(st.integers(1, 3)), depthwise=draw(st.booleans()), level=draw(st.sampled_from(LEVELS)), threads=draw(st.sampled_from([1, 2, 5])),
     ))  # fmt: skip
+
+
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_a_reduction_that_reads_another_one_waits_for_it(depthwise: bool) -> None:
+    """Mean and variance in two passes: the second reads what the first has only when the kernel has ended."""
+
+    def f(x: Any, w: Any) -> tuple[Any, Any]:
+        y = linear.conv2d(x, w, groups=w.shape[0] if depthwise else 1)
+        mean = y.mean(axis=(0, 1, 2))
+        return mean, ((y - mean) * (y - mean)).mean(axis=(0, 1, 2))
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(1.0, 0.2, (16, 12, 9, 16)).astype(np.float32)
+    w = rng.normal(1.0, 0.2, (16, 3, 3, 1) if depthwise else (16, 1, 1, 16)).astype(np.float32)
+    for got, want in zip(sh.jit(f)(x, w), f(sh.asarray(x), sh.asarray(w)), strict=True):
+        np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-4)

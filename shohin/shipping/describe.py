@@ -1,0 +1,36 @@
+"""A network as text: places, shapes, parameters, multiply-adds, and how near it is to its origin."""
+
+from __future__ import annotations
+
+from shohin.deploy.cost import places_of
+from shohin.deploy.values import float_values
+from shohin.shipping.subject import Subject
+
+
+def description(subject: Subject, device: str) -> str:
+    """A line a layer in the order of execution; ``net.imported`` is printed where the network was imported."""
+    net, shape = subject.net, subject.shape
+    modules, cells = net.modules(), net.cells()
+    last: dict[str, tuple[int, ...]] = {}
+    ops: dict[str, list[str]] = {}
+    for place, value in float_values(net, subject.test[:1]).items():
+        path, _, op = place.partition("/")
+        if path in modules and path:
+            last[path] = value.shape[1:]
+            ops.setdefault(path, []).append(op.partition("#")[0])
+    macs = {p.place: p.macs for p in places_of(net, (1, *shape))}
+    rows = [("place", "does", "result", "parameters", "multiply-adds")]
+    for path, result in last.items():
+        own = sum(int(c.read().size) for p, c in cells.items() if p.rpartition(".")[0] == path)
+        does = ", ".join(dict.fromkeys(ops[path]))
+        rows.append((path, does if len(does) < 44 else f"{does[:40]} ...", " x ".join(map(str, result)), f"{own:,}" if own else "", f"{macs[path]:,}" if macs.get(path) else ""))
+    total = sum(int(c.read().size) for c in cells.values())
+    rows.append(("all", "", "", f"{total:,}", f"{sum(macs.values()):,}"))
+    widths = [max(len(r[k]) for r in rows) for k in range(5)]
+    lines = [" ".join([*(c.ljust(w) for c, w in zip(r[:3], widths)), *(c.rjust(w + 2) for c, w in zip(r[3:], widths[3:]))]).rstrip() for r in rows]
+    origin = getattr(net, "imported", None)
+    head = f"{type(net).__name__} for {device}: input {' x '.join(map(str, shape))}"
+    return "\n".join([head, *([] if origin is None else [str(origin)]), *lines, ""])
+
+
+__all__ = ["description"]
