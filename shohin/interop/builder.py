@@ -88,7 +88,7 @@ class Builder:
         self.problems: list[str] = []
         self.layers: dict[Any, str] = {}
         self.calls: Counter[str] = Counter()
-        self.open: dict[str, Any] = {}
+        self.open: dict[str, tuple[Any, tuple[str, ...]]] = {}
         self._lost: set[str] = set()
         self._moved: dict[tuple[int, Order], Value] = {}
         self._cells: dict[Any, Path] = {}
@@ -323,29 +323,37 @@ class Builder:
             raise ForeignError(f"the constant {path} depends on the number of examples")
         return found
 
-    def take_bias(self, path: str, bias: Array) -> bool:
-        """Give a layer that was made without bias one, if it was called once: whether it took it."""
-        key = self.open.get(path)
-        if key is None or self.calls[path] != 1:
+    def take(self, v: Value, name: str, w: Value) -> bool:
+        """Give the layer whose result v is the parameter ``name`` that it was made without: whether it took the constant w.
+
+        It does if it was called once and w has a number for each of its channels.
+        """
+        step = self.made.get(v.key) if v.data is None else None
+        if step is None or not isinstance(step.call, Path) or w.data is None:
             return False
-        layer = self.net._find(path)
-        if layer.bias is None:
-            layer.bias = Param(np.ascontiguousarray(bias))
-        elif not np.array_equal(layer.bias.numpy(), bias):  # of an earlier run on the same network
+        path, channel, shape = step.call.path, v.order[-1], (*(1,) * (v.rank - w.rank), *w.shape)
+        key, names = self.open.get(path, (None, ()))
+        if name not in names or self.calls[path] != 1 or len(shape) != v.rank or any(n != (v.shape[d] if d == channel else 1) for d, n in enumerate(shape)):
             return False
-        del self.open[path], self.layers[key]  # what shares its weights from now on has not its bias
+        layer, data = self.net._find(path), np.array(w.data.reshape(-1), order="C")
+        if getattr(layer, name) is None:
+            setattr(layer, name, Param(data))
+        elif not np.array_equal(getattr(layer, name).numpy(), data):  # of an earlier run on the same network
+            return False
+        self.open[path] = key, names[names.index(name) + 1 :]
+        self.layers.pop(key, None)  # what shares its weights from now on has not this one
         return True
 
-    def new_layer(self, kind: str, key: Any, make: Callable[[], Module], takes_bias: bool = False) -> str:
-        """The path of a layer: of the one that was made for ``key`` (its weights and settings) before, else a new one."""
+    def new_layer(self, kind: str, key: Any, make: Callable[[], Module], takes: tuple[str, ...] = ()) -> str:
+        """The path of a layer: of the one that was made for ``key`` (its weights and settings) before, else a new one.
+        ``takes``: parameters that it is made without, in the order in which they may follow (``take``)."""
         if key not in self.layers:
             path = self.paths.give(self._place, f"{kind}_{len(self.layers)}")
             counter = random.default.counter.read()
             self.put(path, make)
             random.default.counter.write(counter)  # what it drew for its first values was not wanted
             self.layers[key] = path
-            if takes_bias:
-                self.open[path] = key
+            self.open[path] = key, takes
         return self.layers[key]
 
 

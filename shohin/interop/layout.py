@@ -122,9 +122,9 @@ def through_reshape(shape: Shape, order: Order, wanted: Shape) -> tuple[Shape, O
     at = {f: i for i, f in enumerate(lies)}
     owner = {f: d for d, own in enumerate(right) for f in own}
     seen: list[int] = []
-    for f in lies:
+    for f in reversed(lies):  # where factors must move, they go to where their dim's last one is: channels stay last
         if owner[f] not in seen:
-            seen.append(owner[f])
+            seen.insert(0, owner[f])
     for d in range(len(wanted)):  # dims of one element stand where the origin has them, else before the next one
         if d not in seen:
             seen.insert(seen.index(d - 1) + 1 if d - 1 in seen else 0, d)

@@ -8,13 +8,13 @@ import pytest
 
 pytest.importorskip("onnx")
 
-from onnx import helper  # noqa: E402
+from onnx import helper
 
-import shohin as sh  # noqa: E402
-from shohin import nn, optim  # noqa: E402
-from shohin.compress import Plan, Prune, PruneChannels, Quantize  # noqa: E402
-from shohin.interop.importing import turns  # noqa: E402
-from tests.interop.make import conv_net, expected, model  # noqa: E402
+import shohin as sh
+from shohin import nn, optim
+from shohin.compress import Plan, Prune, PruneChannels, Quantize
+from shohin.interop.importing import turns
+from tests.interop.make import conv_net, expected, model
 
 n = helper.make_node
 

@@ -10,7 +10,7 @@ from shohin.core import dtypes
 from shohin.interop.builder import Builder, Value, constant
 from shohin.interop.foreign import Node
 from shohin.interop.onnx.table import attr, dtype_of, needed, operator, refuse
-from shohin.interop.words import contract
+from shohin.interop.words import contract, norm
 from shohin.interop.words import elementwise as words
 from shohin.nn import functional as F
 from shohin.ops import extra, math
@@ -49,14 +49,14 @@ def add(b: Builder, node: Node, x: Value, y: Value) -> Value:
     return contract.add(b, x, y, *(b.sole(n) for n in node.inputs))
 
 
-@operator("Mul", becomes="`sh.multiply`; `silu`, `hardswish` where it is one")
+@operator("Mul", becomes="`sh.multiply`; a vector after a normalization without weight: its weight")
 def multiply(b: Builder, node: Node, x: Value, y: Value) -> Value:
-    return words.multiply(b, x, y)
+    return contract.multiply(b, x, y, *(b.sole(n) for n in node.inputs))
 
 
-@operator("Div", becomes="`sh.divide`; of integers towards zero")
+@operator("Div", becomes="`sh.divide`; of integers towards zero; the quotient of a layer norm that is spelled out: `nn.LayerNorm`")
 def divide(b: Builder, node: Node, x: Value, y: Value) -> Value:
-    return words.elementwise(b, math.divide if x.dtype in dtypes.FLOATING else _toward_zero, x, y)
+    return norm.divide(b, x, y) if x.dtype in dtypes.FLOATING else words.elementwise(b, _toward_zero, x, y)
 
 
 def _toward_zero(x: Any, y: Any) -> Any:

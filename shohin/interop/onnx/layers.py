@@ -92,7 +92,7 @@ def matmul(b: Builder, node: Node, x: Value, y: Value) -> Value:
 @operator("BatchNormalization", becomes="`nn.BatchNorm2d`, `nn.BatchNorm1d`")
 def batch_norm(b: Builder, node: Node, x: Value, scale: Value, bias: Value, mean: Value, var: Value) -> Value:
     refuse(bool(attr(node, "training_mode", 0)), "training_mode is on; export it for inference")
-    return norm.batch_norm(b, x, scale, bias, mean, var, eps=attr(node, "epsilon", 1e-5), momentum=1 - attr(node, "momentum", 0.9))
+    return norm.batch_norm(b, x, scale, bias, mean, var, eps=attr(node, "epsilon", 1e-5), momentum=round(1 - attr(node, "momentum", 0.9), 7))
 
 
 @operator("LayerNormalization", becomes="`nn.LayerNorm`")

@@ -154,14 +154,19 @@ def _attribute(a: AttributeProto, version: int, constants: Mapping[str, Any]) ->
     if a.type == AttributeProto.TENSOR:
         return _array(a.t)
     if a.type in (AttributeProto.FLOAT, AttributeProto.INT):
-        return a.f if a.type == AttributeProto.FLOAT else a.i
+        return _decimal(a.f) if a.type == AttributeProto.FLOAT else a.i
     if a.type == AttributeProto.STRING:
         return a.s.decode(errors="replace")
     if a.type in (AttributeProto.FLOATS, AttributeProto.INTS):
-        return tuple(a.floats if a.type == AttributeProto.FLOATS else a.ints)
+        return tuple(map(_decimal, a.floats)) if a.type == AttributeProto.FLOATS else tuple(a.ints)
     if a.type == AttributeProto.STRINGS:
         return tuple(s.decode(errors="replace") for s in a.strings)
     raise ForeignError(f"attribute {a.name!r} is of a kind that has no counterpart here")
+
+
+def _decimal(x: float) -> float:
+    """The shortest number of which x is the nearest float32, as it was written: 1e-05 and not 9.999999747378752e-06."""
+    return float(str(np.float32(x)))
 
 
 def _place(proto: NodeProto, constants: Mapping[str, Any]) -> str:

@@ -12,7 +12,6 @@ from shohin.core.cells import Param
 from shohin.core.errors import ForeignError
 from shohin.interop import layout
 from shohin.interop.builder import Builder, Value, constant, reshape
-from shohin.interop.network import Path
 from shohin.interop.words import arrange
 from shohin.interop.words.elementwise import elementwise
 from shohin.ops import linear as ops
@@ -72,7 +71,7 @@ def conv(b: Builder, x: Value, w: Value, bias: Value | None, *, stride: Sequence
             layer = kind(x.shape[1], outputs, size, groups=groups, bias=False, **settings)
         return filled(layer, weight, data_of(bias))
 
-    path = b.new_layer("conv", ("conv", transposed, *same(w, bias), *sorted(attrs.items())), make, bias is None)
+    path = b.new_layer("conv", ("conv", transposed, *same(w, bias), *sorted(attrs.items())), make, () if bias is not None else ("bias",))
     return b.layer(path, [b.lay(x, order)], order)
 
 
@@ -116,7 +115,7 @@ def linear(b: Builder, x: Value, w: Value, bias: Value | None, *, alpha: float =
         layer = nn.Linear(w.shape[1], w.shape[0], bias=False)
         return filled(layer, weight, scaled(data_of(bias), beta))
 
-    path = b.new_layer("linear", ("linear", *same(w, bias), w.shape, alpha, beta, columns), make, bias is None)
+    path = b.new_layer("linear", ("linear", *same(w, bias), w.shape, alpha, beta, columns), make, () if bias is not None else ("bias",))
     if source.order[-1] != source.rank - 1:
         source = b.plain(source)
     return b.layer(path, [b.lay(source, source.order)], source.order)
@@ -171,18 +170,19 @@ def _matmul(a: Any, b: Any, transpose_a: bool, transpose_b: bool) -> Any:
 
 def add(b: Builder, x: Value, y: Value, x_once: bool, y_once: bool) -> Value:
     """``x + y``; a vector over the channels of a layer without bias, whose result nobody else reads, becomes its bias."""
+    return _with(b, "bias", math.add, x, y, x_once, y_once)
+
+
+def multiply(b: Builder, x: Value, y: Value, x_once: bool, y_once: bool) -> Value:
+    """``x y``; a vector after a normalization without a weight, whose result nobody else reads, becomes its weight."""
+    return _with(b, "weight", math.multiply, x, y, x_once, y_once)
+
+
+def _with(b: Builder, name: str, f: Any, x: Value, y: Value, x_once: bool, y_once: bool) -> Value:
     for v, w, once in ((x, y, x_once), (y, x, y_once)):
-        step = b.made.get(v.key) if v.data is None else None
-        if once and step is not None and isinstance(step.call, Path) and w.data is not None and _absorbed(b, step.call.path, v, w):
+        if once and b.take(v, name, w):
             return v
-    return elementwise(b, math.add, x, y)
+    return elementwise(b, f, x, y)
 
 
-def _absorbed(b: Builder, path: str, v: Value, w: Value) -> bool:
-    channel, shape = v.order[-1], (*(1,) * (v.rank - w.rank), *w.shape)
-    if w.data is None or len(shape) != v.rank or any(n != (v.shape[d] if d == channel else 1) for d, n in enumerate(shape)):
-        return False
-    return b.take_bias(path, w.data.reshape(-1))
-
-
-__all__ = ["add", "conv", "data_of", "filled", "known", "linear", "matmul", "same"]
+__all__ = ["add", "conv", "data_of", "filled", "known", "linear", "matmul", "multiply", "same"]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from shohin.core import dtypes
 from shohin.core.dtypes import DType
@@ -11,6 +14,7 @@ from shohin.core.errors import ForeignError
 from shohin.interop import layout
 from shohin.interop.builder import Builder, Value, constant, renamed, reshape
 from shohin.interop.layout import Order
+from shohin.interop.words.patterns import spelled
 from shohin.nn import functional as F
 from shohin.ops import math
 
@@ -52,6 +56,11 @@ def elementwise(b: Builder, f: Callable[..., Any], *operands: Value | None, **at
     else:
         kinds = {v.dtype for v in values if v.data is None}
         inputs = [_small(b, v, kinds, len(order)) for v in made]
+    if not attrs and len(inputs) == len(operands):
+        known = spelled(b, f, inputs)
+        if known is not None and b.stored[known[0]] == np.broadcast_shapes(*(layout.stored(v.shape, v.order) for v in inputs if isinstance(v, Value))):
+            x = next(v for v in inputs if isinstance(v, Value))
+            return b.emit(known[1], [replace(x, shape=layout.foreign(b.stored[known[0]], order), key=known[0])], order, known[2])
     rest = iter(inputs)
     return b.emit(f, [v if v is None else next(rest) for v in operands], order, attrs)
 
@@ -85,18 +94,6 @@ def clip(b: Builder, x: Value, low: Value | None, high: Value | None) -> Value:
     return elementwise(b, math.clip, x, min=bounds[0], max=bounds[1])
 
 
-def multiply(b: Builder, x: Value, y: Value) -> Value:
-    """``x y``; a product with one's own sigmoid is ``silu``, with one's own hard sigmoid ``hardswish``."""
-    for v, gate in ((x, y), (y, x)):
-        step = b.made.get(gate.key) if gate.data is None else None
-        if step is not None and v.data is None and step.inputs == (v.key,) and step.call in _GATED:
-            return elementwise(b, _GATED[step.call], v)
-    return elementwise(b, math.multiply, x, y)
-
-
-_GATED: dict[Any, Callable[..., Any]] = {math.sigmoid: F.silu, F.hardsigmoid: F.hardswish}
-
-
 def hard_sigmoid(b: Builder, x: Value, alpha: float, beta: float) -> Value:
     """``clip(alpha x + beta, 0, 1)``: ours by name where alpha is 1/6 and beta 1/2."""
     if abs(alpha - 1 / 6) < 1e-7 and beta == 0.5:
@@ -120,4 +117,4 @@ def as_dtype(x: Any, dtype: DType) -> Any:
     return math.astype(x, dtype)
 
 
-__all__ = ["aligned", "as_dtype", "cast", "chain", "clip", "elementwise", "hard_sigmoid", "multiply", "widened"]
+__all__ = ["aligned", "as_dtype", "cast", "chain", "clip", "elementwise", "hard_sigmoid", "widened"]

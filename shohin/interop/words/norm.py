@@ -11,11 +11,12 @@ from shohin.core.cells import Buffer, Param
 from shohin.core.errors import ForeignError
 from shohin.interop import layout
 from shohin.interop.builder import Builder, Value
+from shohin.interop.network import Literal
 from shohin.interop.words import arrange
 from shohin.interop.words.contract import data_of, known, same
 from shohin.interop.words.elementwise import elementwise
 from shohin.nn import norm
-from shohin.ops import math
+from shohin.ops import math, reduce
 
 
 def batch_norm(b: Builder, x: Value, scale: Value | None, bias: Value | None, mean: Value, var: Value, *, eps: float, momentum: float = 0.1) -> Value:
@@ -62,6 +63,43 @@ def layer_norm(b: Builder, x: Value, scale: Value | None, bias: Value | None, ax
     return b.layer(path, [b.lay(x, order)], order)
 
 
+def divide(b: Builder, x: Value, y: Value) -> Value:
+    """``x / y``; ``(x - mean) / sqrt(variance + eps)`` over the last dim, spelled out, is a layer norm, to which its weight and
+    bias may come."""
+    found = _centred(b, x, y)
+    if found is None:
+        return elementwise(b, math.divide, x, y)
+    source, eps = found
+    n = source.shape[-1]
+    path = b.new_layer("layer_norm", ("layer_norm", x.key), lambda: nn.LayerNorm(n, eps=eps, elementwise_affine=False), ("weight", "bias"))
+    return b.layer(path, [source], source.order)
+
+
+def _centred(b: Builder, x: Value, y: Value) -> tuple[Value, float] | None:
+    """The value of which x is the distance from its mean and y the root of its variance and a number, over the last dim."""
+
+    def made(key: Any, call: Any) -> tuple[Any, ...] | None:
+        step = b.made.get(key) if type(key) is int else None
+        return step.inputs if step is not None and step.call is call else None
+
+    def mean(key: Any) -> Any:
+        step = b.made.get(key) if type(key) is int else None
+        along = step is not None and step.call is reduce.mean and step.attrs == {"axis": (x.rank - 1,), "keepdims": True}
+        return step.inputs[0] if along and step is not None else None
+
+    if x.data is not None or y.data is not None or x.order[-1:] != (x.rank - 1,) or y.order != x.order:
+        return None
+    apart, under = made(x.key, math.subtract), made(y.key, math.sqrt)
+    added = made(under[0], math.add) if under else None
+    if apart is None or added is None or mean(apart[1]) != apart[0] or not isinstance(added[1], Literal):
+        return None
+    inside = mean(added[0])
+    square = made(inside, math.square) or made(inside, math.multiply)
+    if square is None or any(made(k, math.subtract) != apart for k in square):
+        return None
+    return Value(shape=x.shape, dtype=x.dtype, order=x.order, key=apart[0]), float(added[1].value)
+
+
 def group_norm(b: Builder, x: Value, scale: Value | None, bias: Value | None, groups: int, eps: float) -> Value:
     """Of (n, c, ...) over each example's positions and each group of channels; one group a channel is instance norm."""
     order, c = layout.channels_last(x.rank), x.shape[1]
@@ -95,4 +133,4 @@ def _group_norm(x: Any, gamma: Any, beta: Any, groups: int, eps: float) -> Any:
     return norm.group_norm(x, groups, gamma, beta, eps=eps)
 
 
-__all__ = ["batch_norm", "group_norm", "layer_norm"]
+__all__ = ["batch_norm", "divide", "group_norm", "layer_norm"]
