@@ -28,7 +28,7 @@ _NAMES = {
     "shohin.core.module": "copy mode",
     "shohin.core.tensor": "Tensor",
     "shohin.core.errors": "BatchError BudgetError BuildError CaptureError CheckpointError DataError DeployError DtypeError EmulatorMissing "
-    "GradientError LeakError NonFiniteError PlanError QuantizationError RecordError ShapeError ShohinError StateError TargetError TraceError",
+    "ForeignError GradientError LeakError NonFiniteError PlanError QuantizationError RecordError ShapeError ShohinError StateError TargetError TraceError",
     "shohin.transforms.batch": "vmap",
     "shohin.transforms.control": "checkpoint cond custom_vjp scan while_loop",
     "shohin.transforms.forward": "jvp",
@@ -39,6 +39,7 @@ _NAMES = {
     "shohin.train.fit": "evaluate fit",
     "shohin.train.task": "Task",
     "shohin.deploy.stored": "load save",
+    "shohin.interop.onnx": "from_onnx",
     "shohin.transforms.channels": "channels",
     "shohin.deploy.cost": "cost",
     "shohin.deploy.export": "export",

@@ -59,6 +59,10 @@ class DataError(ShohinError, ValueError):
     """A data set, file or label is not what it should be."""
 
 
+class ForeignError(ShohinError, ValueError):
+    """A network of another framework, or its file, cannot be brought in."""
+
+
 class CheckpointError(ShohinError):
     """A checkpoint is corrupt, truncated, or belongs to something else."""
 

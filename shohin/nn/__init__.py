@@ -4,7 +4,7 @@ from shohin.core.cells import Buffer, Param
 from shohin.core.module import Module
 from shohin.nn import functional, init
 from shohin.nn.attention import MultiheadAttention, SqueezeExcite
-from shohin.nn.conv import Conv1d, Conv2d, DepthwiseConv2d
+from shohin.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, DepthwiseConv2d
 from shohin.nn.functional import (
     attention,
     dropout,
@@ -43,6 +43,7 @@ from shohin.nn.norm import (
     rms_norm,
 )
 from shohin.nn.recurrent import GRU, LSTM
+from shohin.nn.resize import resize
 from shohin.nn.simple import (
     ELU,
     GELU,
@@ -68,12 +69,12 @@ from shohin.nn.transformer import TransformerEncoderLayer
 
 __all__ = [
     "Buffer", "Module", "Param", "functional", "init",
-    "Conv1d", "Conv2d", "DepthwiseConv2d", "Embedding", "GRU", "LSTM", "Linear", "MultiheadAttention", "SqueezeExcite",
+    "Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d", "DepthwiseConv2d", "Embedding", "GRU", "LSTM", "Linear", "MultiheadAttention", "SqueezeExcite",
     "TransformerEncoderLayer",
     "BatchNorm1d", "BatchNorm2d", "GroupNorm", "LayerNorm", "RMSNorm",
     "AdaptiveAvgPool2d", "AvgPool2d", "Dropout", "Flatten", "GlobalAvgPool", "Identity", "MaxPool2d", "Sequential",
     "ELU", "GELU", "Hardsigmoid", "Hardswish", "LeakyReLU", "ReLU", "ReLU6", "SiLU", "Sigmoid", "Softmax", "Tanh",
     "attention", "batch_norm", "dropout", "elu", "gelu", "group_norm", "hardsigmoid", "hardswish", "layer_norm",
-    "leaky_relu", "log_softmax", "relu", "relu6", "rms_norm", "sigmoid", "silu", "softmax", "stop_gradient", "tanh",
+    "leaky_relu", "log_softmax", "relu", "relu6", "resize", "rms_norm", "sigmoid", "silu", "softmax", "stop_gradient", "tanh",
     "accuracy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss", "l1_loss", "mse_loss",
 ]  # fmt: skip

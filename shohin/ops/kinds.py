@@ -42,6 +42,9 @@ Array = np.ndarray[Any, Any]
 Attrs = Mapping[str, Any]
 
 
+_FUNCTIONS: dict[str, Function] = {}
+
+
 class Function:
     """A primitive as users call it. ``op`` is its record."""
 
@@ -49,6 +52,11 @@ class Function:
         self.op = op
         self._call = call
         self.__name__, self.__doc__ = op.name, f"{op.doc}\n\nSource: {op.source}"
+        _FUNCTIONS[op.name] = self
+
+    def __reduce__(self) -> Any:
+        """A copy, or what a pickle is read as, is the function itself: it is its record, which there is once."""
+        return _function, (self.op.name,)
 
     def __call__(self, *operands: Any, **attrs: Any) -> Any:
         if self._call is not None:
@@ -58,6 +66,10 @@ class Function:
 
     def __repr__(self) -> str:
         return repr(self.op)
+
+
+def _function(name: str) -> Function:
+    return _FUNCTIONS[name]
 
 
 # ------------------------------------------------------------------------------------- promotion, broadcast

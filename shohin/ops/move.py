@@ -245,13 +245,55 @@ _pad = movement(
 ).op  # fmt: skip
 
 
-def pad(x: Any, padding: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
-    """``padding`` has a pair (before, after) for each dim."""
+def pad(x: Any, padding: Sequence[tuple[int, int]], value: float = 0.0, mode: str = "constant") -> Tensor:
+    """``padding`` has a pair (before, after) for each dim. ``mode``: "constant" puts ``value`` there, "edge" the last element,
+    "reflect" the elements mirrored at it, "wrap" those of the other end (as numpy.pad).
+
+    >>> pad(asarray([1, 2, 3]), [(1, 2)], mode="reflect").tolist()
+    [2, 1, 2, 3, 2, 1]
+    """
     tensor = as_tensor(x)
     pairs = tuple((int(lo), int(hi)) for lo, hi in padding)
     if len(pairs) != tensor.ndim or any(n < 0 for pair in pairs for n in pair):
         raise ShapeError(f"pad: {pairs} is not a pair of sizes for each of {tensor.ndim} dims")
-    return tensor if not any(map(any, pairs)) else interp.bind(_pad, [tensor], {"padding": pairs, "value": value})[0]
+    if not any(map(any, pairs)):
+        return tensor
+    if mode == "constant":
+        return interp.bind(_pad, [tensor], {"padding": pairs, "value": value})[0]
+    if mode not in _AROUND:
+        raise ValueError(f"pad: mode is {mode!r}, expected 'constant', {', '.join(map(repr, _AROUND))}")
+    for axis, (lo, hi) in enumerate(pairs):
+        if (lo or hi) and tensor.shape[axis] < 1 + (mode == "reflect"):
+            raise ShapeError(f"pad: dim {axis} of {tensor.shape} has too few elements for mode {mode!r}")
+        while lo or hi:  # what is asked for may be longer than what there is
+            tensor, lo, hi = _AROUND[mode](tensor, axis, lo, hi)
+    return tensor
+
+
+def _cut(x: Tensor, axis: int, start: int, stop: int) -> Tensor:
+    return _slice_op(x, tuple(start if i == axis else 0 for i in range(x.ndim)), tuple(stop if i == axis else n for i, n in enumerate(x.shape)))
+
+
+def _edge(x: Tensor, axis: int, lo: int, hi: int) -> tuple[Tensor, int, int]:
+    n = x.shape[axis]
+    wide = lambda part, count: broadcast_to(part, tuple(count if i == axis else m for i, m in enumerate(x.shape)))
+    return concat([wide(_cut(x, axis, 0, 1), lo), x, wide(_cut(x, axis, n - 1, n), hi)], axis=axis), 0, 0
+
+
+def _reflect(x: Tensor, axis: int, lo: int, hi: int) -> tuple[Tensor, int, int]:
+    n = x.shape[axis]
+    a, b = min(lo, n - 1), min(hi, n - 1)
+    parts = [flip(_cut(x, axis, 1, 1 + a), axis=axis), x, flip(_cut(x, axis, n - 1 - b, n - 1), axis=axis)]
+    return concat(parts, axis=axis), lo - a, hi - b
+
+
+def _wrap(x: Tensor, axis: int, lo: int, hi: int) -> tuple[Tensor, int, int]:
+    n = x.shape[axis]
+    a, b = min(lo, n), min(hi, n)
+    return concat([_cut(x, axis, n - a, n), x, _cut(x, axis, 0, b)], axis=axis), lo - a, hi - b
+
+
+_AROUND = {"edge": _edge, "reflect": _reflect, "wrap": _wrap}
 
 
 def _slice_shape(operands: Sequence[Aval], start: Shape, stop: Shape, step: Shape) -> Sequence[Shape]:

@@ -19,6 +19,8 @@ LAYERS = {
     ),
     "DepthwiseConv2d": (lambda: nn.DepthwiseConv2d(3, 3, padding="same"), (1, 5, 4, 3), (1, 5, 4, 3)),
     "Conv1d": (lambda: nn.Conv1d(3, 4, 3, stride=2, padding=1, dilation=1), (2, 7, 3), (2, 4, 4)),
+    "ConvTranspose2d": (lambda: nn.ConvTranspose2d(4, 6, 3, 2, 1, output_padding=1, groups=2), (1, 3, 4, 4), (1, 6, 8, 6)),
+    "ConvTranspose1d": (lambda: nn.ConvTranspose1d(3, 4, 4, stride=2, padding=1), (2, 5, 3), (2, 10, 4)),
     "BatchNorm2d": (lambda: nn.BatchNorm2d(3), (2, 3, 3, 3), (2, 3, 3, 3)),
     "BatchNorm1d": (lambda: nn.BatchNorm1d(3), (5, 3), (5, 3)),
     "BatchNorm1d series": (lambda: nn.BatchNorm1d(3, affine=False), (2, 4, 3), (2, 4, 3)),

@@ -1,0 +1,74 @@
+"""Quantizing and dequantizing: constants are folded to the floats they stand for, pairs on activations become one function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from ml_dtypes import iinfo
+
+from shohin.core import dtypes
+from shohin.interop.builder import Builder, Value, constant
+from shohin.interop.foreign import Node
+from shohin.interop.onnx.table import attr, dtype_of, operator, refuse
+from shohin.interop.words import arrange
+from shohin.interop.words.elementwise import cast, elementwise
+from shohin.ops import math
+
+
+def _spread(b: Builder, v: Value, x: Value, axis: int, block: int) -> Value:
+    """A scale or zero point, one for all, one a slice of ``axis``, or one a block of it, as it broadcasts to x."""
+    if v.size == 1:
+        return arrange.shaped(b, v, ())
+    at = arrange.axis_of(axis, x.rank, "axis")
+    if block:
+        refuse(v.rank != x.rank, f"scales of blocks have shape {v.shape}, x {x.shape}")
+        return constant(np.repeat(b.array(v, "scale"), block, axis=at)[tuple(slice(n) for n in x.shape)])
+    refuse(v.shape != (x.shape[at],), f"scale or zero point has shape {v.shape}, expected ({x.shape[at]},)")
+    return arrange.shaped(b, v, [x.shape[at] if d == at else 1 for d in range(x.rank)])
+
+
+@operator("QuantizeLinear", becomes="`sh.round`, `sh.clip`, `sh.astype`")
+def quantize(b: Builder, node: Node, x: Value, scale: Value, zero: Value | None = None) -> Value:
+    to = zero.dtype if zero is not None else dtype_of(attr(node, "output_dtype", 2) or 2)
+    refuse(to not in dtypes.INTEGER, f"{to} is not a type of integers")
+    axis, block = attr(node, "axis", 1), attr(node, "block_size", 0)
+    scale = _spread(b, scale, x, axis, block)
+    zero = constant(np.zeros((), np.float32)) if zero is None else cast(b, _spread(b, zero, x, axis, block), dtypes.float32)
+    return elementwise(b, _quantized, cast(b, x, dtypes.float32), cast(b, scale, dtypes.float32), zero, dtype=to)
+
+
+def _quantized(x: Any, scale: Any, zero: Any, dtype: Any) -> Any:
+    return math.astype(_on_grid(x, scale, zero, dtype), dtype)
+
+
+def _on_grid(x: Any, scale: Any, zero: Any, dtype: Any) -> Any:
+    limits = iinfo(dtype)
+    return math.clip(math.round_ste(x / scale) + zero, float(limits.min), float(limits.max))
+
+
+def _faked(x: Any, scale: Any, zero: Any, dtype: Any) -> Any:
+    """Quantized and back: the value on its grid, whose gradient passes straight through."""
+    return (_on_grid(x, scale, zero, dtype) - zero) * scale
+
+
+@operator("DequantizeLinear", becomes="`(q - zero) scale`; after its quantizing: one function with a straight-through gradient")
+def dequantize(b: Builder, node: Node, q: Value, scale: Value, zero: Value | None = None) -> Value:
+    axis, block = attr(node, "axis", 1), attr(node, "block_size", 0)
+    to = scale.dtype
+    if q.data is not None and scale.data is not None and (zero is None or zero.data is not None):
+        grid = _spread(b, scale, q, axis, block).data
+        offset = 0 if zero is None else _spread(b, zero, q, axis, block).data.astype(np.float32)  # type: ignore[union-attr]
+        return constant(((q.data.astype(np.float32) - offset) * grid.astype(np.float32)).astype(to), q.name)  # type: ignore[union-attr]
+    step = b.made.get(q.key) if q.data is None else None
+    if step is not None and step.call is _quantized and to == dtypes.float32:
+        key, *grid = (getattr(v, "value", v) for v in step.inputs)
+        mine = [0.0 if v is None else float(v.data.reshape(-1)[0]) if v.data is not None and v.size == 1 else None for v in (scale, zero)]
+        if mine == grid:
+            source = Value(shape=q.shape, dtype=dtypes.float32, order=q.order, key=key)
+            return b.emit(_faked, [source, *mine], q.order, {"dtype": q.dtype})
+    scale = _spread(b, scale, q, axis, block)
+    x = cast(b, q, dtypes.float32)
+    if zero is not None:
+        x = elementwise(b, math.subtract, x, cast(b, _spread(b, zero, q, axis, block), dtypes.float32))
+    return cast(b, elementwise(b, math.multiply, x, cast(b, scale, dtypes.float32)), to)

@@ -1,0 +1,165 @@
+"""An imported network is an ordinary one: places, layout, any number of examples, training, plans, files, exports."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx")
+
+from onnx import helper
+
+import shohin as sh
+from shohin import nn, optim
+from shohin.compress import Plan, Prune, PruneChannels, Quantize
+from shohin.interop.importing import turns
+from tests.interop.make import conv_net, expected, model
+
+n = helper.make_node
+
+
+def images(count, size=16, seed=0):
+    return np.random.default_rng(seed).normal(size=(count, 3, size, size)).astype(np.float32)
+
+
+def near(net, m, *inputs, atol=1e-5):
+    got = net(*inputs)
+    for a, b in zip(got if isinstance(got, tuple) else (got,), expected(m, *inputs), strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a.numpy(), b, rtol=1e-4, atol=atol)
+
+
+def test_equal_to_the_origin_for_any_number_of_examples():
+    m = conv_net()
+    net = sh.from_onnx(m)
+    for count in (1, 2, 7):
+        near(net, m, images(count))
+
+
+def test_a_file_for_one_example_serves_many():
+    net = sh.from_onnx(conv_net(batch=1))
+    near(net, conv_net(), images(5))
+
+
+def test_layers_stand_at_the_files_places():
+    net = sh.from_onnx(conv_net())
+    kinds = {path: type(m) for path, m in net.modules().items() if path and type(m) is not nn.Module}
+    assert kinds == {
+        "stem": nn.Conv2d, "block.dw": nn.DepthwiseConv2d, "block.norm": nn.BatchNorm2d, "block.pw": nn.Conv2d, "fc": nn.Linear,
+    }  # fmt: skip
+    assert set(net.cells()) >= {"stem.weight", "block.norm.running_mean", "fc.bias"}
+    assert {p.name for p in net.places(images(1))} >= {"stem/conv2d#0", "block.dw/conv2d#0"}
+
+
+def test_dims_turn_once_at_the_border():
+    """Channels last inside: the input is turned, and nothing after it; the flattened turn is one of the weights."""
+    net = sh.from_onnx(conv_net())
+    assert [s.place for p in net._programs for s in turns(p)] == ["stem", "stem"]
+
+
+def test_the_report_compares_on_data():
+    m = conv_net()
+    x = images(3)
+    net = sh.from_onnx(m, check=x)
+    assert net.imported.difference is not None and net.imported.difference < 1e-5
+    assert "worst difference from" in str(net.imported) and "any number" in str(net.imported)
+    tuple_, dict_ = sh.from_onnx(m, check=(x,)), sh.from_onnx(m, check={"image": x})
+    assert tuple_.imported.difference == dict_.imported.difference == net.imported.difference
+
+
+def test_it_trains():
+    net = sh.from_onnx(conv_net()).train()
+    x, y = images(8), np.arange(8) % 5
+    opt = optim.sgd(0.05).init(net)
+    mean = net.block.norm.running_mean.numpy().copy()
+
+    @sh.jit
+    def step(net, opt, x, y):
+        loss, grads = sh.value_and_grad(lambda net: nn.cross_entropy(net(x), y))(net)
+        opt.update(net, grads)
+        return loss
+
+    losses = [float(step(net, opt, x, y)) for _ in range(12)]
+    assert losses[-1] < 0.6 * losses[0]
+    assert not np.array_equal(mean, net.block.norm.running_mean.numpy())
+
+
+def test_plans_apply():
+    m = conv_net()
+    net = sh.from_onnx(m)
+    x = images(32)
+    small = Plan([("*", Quantize(w=8, a=8)), (nn.Conv2d, Prune(0.25)), ("fc", None), ("fc", Quantize(w=8, a=8))]).apply(net, calibration=x)
+    apart = np.abs(small.eval()(x).numpy() - net(x).numpy())
+    assert apart.max() < 0.5 * np.abs(net(x).numpy()).max()
+    thin = Plan([("*", PruneChannels(0.5)), ("fc", None)]).apply(net, calibration=x)
+    assert thin.eval()(x).shape == (32, 5) and thin.block.pw.weight.shape == (4, 1, 1, 4)
+
+
+def test_it_is_saved_loaded_and_copied(tmp_path):
+    net, x = sh.from_onnx(conv_net()), images(3)
+    sh.save(net, tmp_path / "net.safetensors", example=x[:1])
+    again = sh.load(tmp_path / "net.safetensors")
+    assert np.array_equal(again(x).numpy(), net(x).numpy())
+    for other in (sh.copy(net), copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert np.array_equal(other(x).numpy(), net(x).numpy())
+        other.stem.weight = other.stem.weight * 0
+    assert net.stem.weight.numpy().any()
+
+
+def test_it_compiles_to_the_same():
+    net, x = sh.from_onnx(conv_net()), images(2)
+    np.testing.assert_allclose(sh.jit(lambda net, x: net(x))(net, x).numpy(), net(x).numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_layer_that_is_called_twice_is_one():
+    w = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)
+    m = model([n("MatMul", ["x", "lin.weight"], ["a"]), n("Relu", ["a"], ["b"]), n("MatMul", ["b", "lin.weight"], ["y"])], {"lin.weight": w}, {"x": ("n", 4)}, ["y"])
+    net = sh.from_onnx(m)
+    assert [type(v) for p, v in net.modules().items() if p] == [nn.Linear]
+    near(net, m, np.ones((3, 4), np.float32))
+
+
+def test_a_bias_belongs_to_its_call():
+    """Two products with one matrix and two vectors: no vector slips into the other product."""
+    rng = np.random.default_rng(0)
+    c = {"w": rng.normal(size=(4, 4)).astype(np.float32), "p": np.float32([1, 2, 3, 4]), "q": np.float32([5, 6, 7, 8])}
+    m = model([n("MatMul", ["x", "w"], ["a"]), n("Add", ["a", "p"], ["b"]), n("MatMul", ["b", "w"], ["d"]), n("Add", ["q", "d"], ["y"])], c, {"x": ("n", 4)}, ["y"])
+    net = sh.from_onnx(m)
+    assert not [s for s in net._programs[0].steps if callable(s.call)]
+    near(net, m, rng.normal(size=(3, 4)).astype(np.float32))
+    m = model([n("MatMul", ["x", "w"], ["a"]), n("Add", ["a", "p"], ["b"]), n("MatMul", ["x", "w"], ["d"]), n("Add", ["d", "q"], ["e"]), n("Mul", ["b", "e"], ["y"])], c, {"x": ("n", 4)}, ["y"])
+    near(sh.from_onnx(m), m, rng.normal(size=(3, 4)).astype(np.float32))
+    m = model([n("MatMul", ["x", "w"], ["a"]), n("Add", ["a", "p"], ["b"]), n("Mul", ["a", "b"], ["y"])], c, {"x": ("n", 4)}, ["y"])
+    near(sh.from_onnx(m), m, rng.normal(size=(3, 4)).astype(np.float32))  # the product itself is read, too
+
+
+def test_channels_shuffle_with_one_turn():
+    w = np.random.default_rng(0).normal(size=(8, 8, 1, 1)).astype(np.float32)
+    nodes = [
+        n("Conv", ["x", "a.weight"], ["a"]), n("Reshape", ["a", "cut"], ["b"]), n("Transpose", ["b"], ["d"], perm=[0, 2, 1, 3, 4]),
+        n("Reshape", ["d", "back"], ["e"]), n("Conv", ["e", "a.weight"], ["y"]),
+    ]  # fmt: skip
+    m = model(nodes, {"a.weight": w, "cut": np.array([0, 2, 4, 6, 6]), "back": np.array([0, 8, 6, 6])}, {"x": ("n", 8, 6, 6)}, ["y"])
+    net = sh.from_onnx(m)
+    near(net, m, np.random.default_rng(1).normal(size=(2, 8, 6, 6)).astype(np.float32))
+    assert len(turns(net._programs[0])) == 3  # in, the shuffle, out
+
+
+def test_tokens_of_an_image_move_nothing():
+    """(n, c, h, w) -> (n, c, hw) -> (n, hw, c): what a vision transformer's patches do is no work here."""
+    w = np.random.default_rng(0).normal(size=(8, 3, 4, 4)).astype(np.float32)
+    nodes = [n("Conv", ["x", "patch.weight"], ["a"], strides=[4, 4]), n("Reshape", ["a", "s"], ["b"]), n("Transpose", ["b"], ["y"], perm=[0, 2, 1])]
+    m = model(nodes, {"patch.weight": w, "s": np.array([0, 8, -1])}, {"x": ("n", 3, 16, 16)}, ["y"])
+    net = sh.from_onnx(m)
+    near(net, m, images(2))
+    assert [s.place for s in turns(net._programs[0])] == ["patch"]
+
+
+def test_a_file_that_cuts_its_examples_is_for_their_number_only():
+    """A slice of at most three of them must not become one of all (docs: any number of examples)."""
+    m = model([n("Slice", ["x", "s", "e", "a"], ["y"])], {"s": np.array([0]), "e": np.array([3]), "a": np.array([0])}, {"x": ("n", 4)}, ["y"])
+    net = sh.from_onnx(m, shape=(5, 4))
+    near(net, m, np.arange(20, dtype=np.float32).reshape(5, 4))
+    with pytest.raises(sh.ShapeError, match="import it again with shape="):
+        net(np.zeros((7, 4), np.float32))
