@@ -18,11 +18,12 @@ from rich.console import Console
 from rich.table import Table
 
 import shohin as sh
-from shohin import __version__, nn, optim
+from shohin import nn, optim
 from shohin.cli.augment import crop_and_flip
 from shohin.compress import Plan, Quantize
 from shohin.core.errors import BudgetError, CheckpointError
 from shohin.core.module import Module
+from shohin.core.version import __version__
 from shohin.data import Dataset, fashion_mnist
 from shohin.deploy.budget import Budget
 from shohin.deploy.export import export

@@ -53,7 +53,7 @@ def run(config: Config, console: Console) -> Shipment:
     told = Teller(Console(stderr=True, highlight=False) if config.json else console)
     net, data = _inputs(config)
     found = ship(net, data, device=config.device, flash=config.flash, ram=config.ram, to=config.out, finetune=config.finetune, seed=config.seed,
-                 fresh=config.fresh, progress=told)  # fmt: skip
+                 name=config.model.stem, fresh=config.fresh, progress=told)  # fmt: skip
     note = _report(found)
     if config.json:
         print(json.dumps(found.to_json(), indent=1))

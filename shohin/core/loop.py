@@ -439,7 +439,7 @@ def _evaluate(expr: Expr, env: Mapping[str, Any]) -> Any:
         case Cast(a, dtype, rounding, saturate):
             return _cast(_evaluate(a, env), dtype, rounding, saturate)
         case Fma(a, b, c):
-            return _fma(*(np.asarray(_evaluate(e, env)) for e in (a, b, c)), expr.dtype)
+            return _fma(np.asarray(_evaluate(a, env)), np.asarray(_evaluate(b, env)), np.asarray(_evaluate(c, env)), expr.dtype)
         case Requant(acc, m, z, lo, hi, dtype):
             zero = np.asarray(_evaluate(z, env)).astype(np.int32)
             value = np.asarray(_evaluate(acc, env)).astype(np.float32) * np.asarray(_evaluate(m, env)).astype(np.float32)

@@ -203,7 +203,7 @@ def _picture(file: Path, shape: tuple[int, ...] | None, reading: Reading) -> Arr
             wanted = {1: "L", 3: "RGB", 4: "RGBA"}.get(channels or gray)
             if wanted is None:
                 raise DataError(f"data {file}: an image has 1, 3 or 4 channels, the network takes {shape}")
-            if height is not None and (image.height, image.width) != (height, width):
+            if height is not None and width is not None and (image.height, image.width) != (height, width):
                 if not reading.resize:
                     raise DataError(
                         f"data {file}: {image.width} x {image.height} pixels, the network takes {width} x {height}; "

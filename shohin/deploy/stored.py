@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -104,10 +105,9 @@ class Stored(Part):
         if [t.shape[1:] for t in tensors] != wanted or len({t.shape[0] for t in tensors if t.ndim}) > 1:
             shapes = ", ".join(f"(n, {', '.join(map(str, s))})" for s in wanted)
             raise ShapeError(f"the network takes {shapes}, got {', '.join(str(t.shape) for t in tensors)}")
-        cells = self.cells()
         cache, key = object.__getattribute__(self, "_cache"), ("examples", tensors[0].shape[0])
         graph = cache.get(key) or cache.setdefault(key, for_examples(self._graphs[0], self._graphs[1], key[1]))
-        values = run(graph, [*tensors, *(cells[p].read() for p in self._read)])
+        values = run(graph, [*tensors, *(as_tensor(reduce(getattr, p.split("."), self)) for p in self._read)])  # as methods left them
         return trees.unflatten(self._spec, values)
 
 

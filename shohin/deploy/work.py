@@ -67,7 +67,7 @@ def _nest(nest: Nest, buffers: Mapping[str, Buffer]) -> tuple[float, dict[str, i
 def _kernel(call: KernelCall, buffers: Mapping[str, Buffer], machine: Machine) -> Work:
     """The kernel's own, its epilogue's an element of the result, and that of the nests which it does on the way: what they
     hand over lies in scratch, and what they reduce is in cache."""
-    operands, results = (tuple(buffers[n] for n in names) for names in (call.operands, call.results))
+    operands, results = tuple(buffers[n] for n in call.operands), tuple(buffers[n] for n in call.results)
     site = Site(call=call, operands=operands, results=results, machine=machine)
     flop = KERNELS[call.kernel].flops(site)
     moved = {b.name: b.nbytes for b in (*operands, *results)}

@@ -24,11 +24,11 @@ class Point:
     title: str
 
 
-def ticks(low: float, high: float, count: int = 4) -> list[float]:
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Round numbers from ``low`` to ``high``, about ``count`` of them.
 
     >>> ticks(0, 10), ticks(0.81, 0.87)
-    ([0.0, 5.0, 10.0], [0.82, 0.84, 0.86])
+    ([0.0, 2.0, 4.0, 6.0, 8.0, 10.0], [0.82, 0.84, 0.86])
     """
     span = high - low
     if not span > 0:
@@ -55,7 +55,7 @@ def scatter(points: Sequence[Point], *, x: str, y: str, limit: float | None, per
     parts = [_frame(width, height, f"{y} against {x}")]
     if limit is not None and across(limit) <= width - right:
         parts.append(f'<rect class="beyond" x="{across(limit):.1f}" y="{top}" width="{width - right - across(limit):.1f}" height="{height - bottom - top}"/>')
-    for v in ticks(0, most * 1.08):
+    for v in ticks(0, most * 1.08, 4):
         parts.append(f'<text class="tick" x="{across(v):.1f}" y="{height - bottom + 15}" text-anchor="middle">{v:g}</text>')
     for v in ticks(low_y, high_y):
         label = f"{100 * v:g} %" if percent else f"{v:g}"

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from shohin.compress import Plan
+from shohin.core.errors import QuantizationError
 from shohin.deploy.cost import places_of
 from shohin.deploy.values import float_values
 from shohin.shipping.subject import Subject
 
 
-def description(subject: Subject, device: str) -> str:
-    """A line a layer in the order of execution; ``net.imported`` is printed where the network was imported."""
+def description(subject: Subject, head: str, plan: Plan) -> str:
+    """A line a layer in the order of execution, and what ``plan`` does where, with its reasons; ``net.imported`` is printed
+    where the network was imported.
+
+    Raises:
+        QuantizationError: ``plan`` cannot be carried out; all places at once.
+    """
     net, shape = subject.net, subject.shape
     modules, cells = net.modules(), net.cells()
     last: dict[str, tuple[int, ...]] = {}
@@ -29,8 +36,12 @@ def description(subject: Subject, device: str) -> str:
     widths = [max(len(r[k]) for r in rows) for k in range(5)]
     lines = [" ".join([*(c.ljust(w) for c, w in zip(r[:3], widths)), *(c.rjust(w + 2) for c, w in zip(r[3:], widths[3:]))]).rstrip() for r in rows]
     origin = getattr(net, "imported", None)
-    head = f"{type(net).__name__} for {device}: input {' x '.join(map(str, shape))}"
-    return "\n".join([head, *([] if origin is None else [str(origin)]), *lines, ""])
+    reasons = plan.explain(net, subject.calibration[:2])
+    refused = [line for line in reasons.splitlines() if line.startswith("refused: ")]
+    if refused:
+        raise QuantizationError("\n".join(line.removeprefix("refused: ") for line in refused))
+    first = f"{head}: input {' x '.join(map(str, shape))}"
+    return "\n".join([first, *([] if origin is None else [str(origin)]), *lines, "", f"{plan}", reasons, ""])
 
 
 __all__ = ["description"]

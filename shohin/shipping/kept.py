@@ -61,7 +61,7 @@ class Kept:
         if not found.is_file():
             (self.folder(name)).mkdir(parents=True, exist_ok=True)
             _write(found, make(self.folder(name)))
-        return _read(found)
+        return {**_read(found), "folder": str(self.folder(name))}  # a shipment may be moved
 
     def has(self, name: str) -> bool:
         return (self.folder(name) / RECORD).is_file()

@@ -20,6 +20,7 @@ from shohin.core.tensor import as_tensor
 from shohin.data.dataset import Dataset
 from shohin.deploy.budget import Budget
 from shohin.deploy.export import export
+from shohin.deploy.stored import Stored
 from shohin.nn.conv import Conv2d
 from shohin.shipping.candidate import Candidate
 from shohin.shipping.kept import Kept
@@ -27,6 +28,7 @@ from shohin.shipping.subject import Array, Subject
 
 SIXTEENTHS = 16
 RESOLUTIONS = (0.75, 0.5)
+FIXED = "the network of a file without its Python has fixed sizes; give a task file, or the ONNX file"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +61,12 @@ def options(subject: Subject, base: Candidate, budget: Budget, device: str, kept
             if fits():
                 found = True
                 break
-    channels = _channels(subject, budget, device, kept, extra, ())
+    fixed = isinstance(subject.net, Stored)
+    channels = Option(family="channels", name="channels", about="", skip=FIXED) if fixed else _channels(subject, budget, device, kept, extra, ())
     yield channels
     found = (not channels.skip and fits()) or found
     for factor in RESOLUTIONS:
-        smaller = "the input's size changes activations, and flash alone is exceeded" if flash_alone else _smaller(subject, factor)
+        smaller = "the input's size changes activations, and flash alone is exceeded" if flash_alone else FIXED if fixed else _smaller(subject, factor)
         if isinstance(smaller, str):
             yield Option(family="resolution", name=f"input x {factor:g}", about="", skip=smaller)
             break
@@ -72,7 +75,7 @@ def options(subject: Subject, base: Candidate, budget: Budget, device: str, kept
         if fits():
             found = True
             break
-    if not found and any(o.startswith("flash") for o in base.over(budget)):
+    if not found and not fixed and any(o.startswith("flash") for o in base.over(budget)):
         yield _channels(subject, budget, device, kept, extra, (("*", Palettize(bits=4, group=1)),))
 
 
@@ -96,7 +99,7 @@ def _channels(subject: Subject, budget: Budget, device: str, kept: Kept, extra: 
             middle = (low + high) // 2
             low, high = (low, middle) if fits(middle) else (middle, high)
     except ShohinError as error:
-        return Option(family="channels", name="channels", about="", skip=str(error).partition(". ")[0])
+        return Option(family="channels", name=f"channels{tables}", about="", skip=str(error))
     share = f"{high / SIXTEENTHS:.0%}"
     return Option(family="channels", name=f"int8, {share} fewer channels{tables}", rules=rules_at(high),
                   about=f"{share} of the channels of each group leave, those with the smallest weights (L1){tables}")  # fmt: skip

@@ -11,16 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from shohin import __version__, optim
+from shohin import optim
 from shohin.compress import Plan, Quantize
 from shohin.core.cells import Param
-from shohin.core.errors import QuantizationError, ShohinError
+from shohin.core.errors import DataError, ShohinError, StateError
 from shohin.core.module import Module, copy
+from shohin.core.version import __version__
 from shohin.data.dataset import Dataset
 from shohin.data.folder import PLAIN, Reading
 from shohin.deploy.artefact import Artefact, load_artefact
 from shohin.deploy.budget import Budget
 from shohin.deploy.export import export
+from shohin.deploy.stored import Stored
 from shohin.shipping.candidate import NETWORK, Candidate, Origin, measured, plain
 from shohin.shipping.describe import description
 from shohin.shipping.kept import Kept
@@ -59,13 +61,13 @@ class Shipment:
 
     @property
     def best(self) -> Candidate | None:
-        """The best answers among integer networks that fit (of equal ones the least flash); a float one only if no other fits."""
-        return max(self.fitting, key=lambda c: (c.integer, c.score, -c.flash.value), default=None)
+        """The best answers among integer networks that fit (of equal ones the least flash, RAM, time); a float one only if no
+        other fits."""
+        return min(self.fitting, key=lambda c: (not c.integer, *_cost(c)), default=None)
 
     @property
     def front(self) -> tuple[Candidate, ...]:
-        cost = lambda c: (-c.score, c.flash.value, c.ram.value, c.latency_ms["median"].value)
-        beats = lambda a, b: cost(a) != cost(b) and all(x <= y for x, y in zip(cost(a), cost(b), strict=True))
+        beats = lambda a, b: _cost(a) != _cost(b) and all(x <= y for x, y in zip(_cost(a), _cost(b), strict=True))
         return tuple(c for c in self.fitting if not any(beats(o, c) for o in self.fitting))
 
     @property
@@ -97,7 +99,7 @@ class Shipment:
 
 def ship(
     net: Module | Task, data: Any = None, *, device: str = "cortex-m55", flash: Any = None, ram: Any = None, to: str | Path = "shipped",
-    finetune: int = 0, reading: Reading = PLAIN, seed: int = 0, fresh: bool = False, progress: bool | Teller | None = None,
+    finetune: int = 0, reading: Reading = PLAIN, name: str = "", seed: int = 0, fresh: bool = False, progress: bool | Teller | None = None,
 ) -> Shipment:  # fmt: skip
     """Quantize, export, measure and compare; over budget, try what would make it fit. All on the artefact itself.
 
@@ -110,9 +112,10 @@ def ship(
         finetune: epochs of training for the int8 network (quantization-aware) and for networks that lost channels or
             resolution; needs labels.
         reading: how files become examples.
+        name: what the network is called in what is printed; by default its class.
 
     Raises:
-        DataError: no data, or data that does not fit; DeployError: ``to`` holds something else; AttrError: a budget that is
+        DataError: no data, or data that does not fit, or training without labels; DeployError: ``to`` holds something else; AttrError: a budget that is
             no size; QuantizationError: places without an integer definition, all at once.
 
     >>> from shohin import nn
@@ -125,10 +128,14 @@ def ship(
     budget, target = Budget(flash=flash, ram=ram), get_target(device)
     subject = subject_of(net, data, reading)
     if finetune and subject.train is None:
-        raise QuantizationError("ship: --finetune needs labels: a folder whose subfolders are labels, .npz with x and y, or a task")
+        raise DataError("ship: --finetune needs labels: a folder whose subfolders are labels, .npz with x and y, or a task")
+    if finetune and isinstance(subject.net, Stored):
+        raise StateError("ship: the network of a file without its Python is for evaluation; to train it, give a task file that loads the values "
+                         "(sh.load(path, into=net))")
     kept = Kept(to, _parts(subject, device, finetune, seed), fresh=fresh)
     told = progress if isinstance(progress, Teller) else teller(progress)
-    run = _Run(subject=subject, budget=budget, device=target.name, kept=kept, finetune=finetune, seed=seed, told=told)
+    run = _Run(subject=subject, budget=budget, device=target.name, kept=kept, finetune=finetune, seed=seed, told=told,
+               name=name or type(subject.net).__name__)  # fmt: skip
     try:
         return run.whole(started)
     finally:
@@ -163,10 +170,11 @@ class _Run:
     finetune: int
     seed: int
     told: Teller
+    name: str
 
     def whole(self, started: float) -> Shipment:
         subject, told = self.subject, self.told
-        text = description(subject, self.device)
+        text = description(subject, f"{self.name} for {self.device}", INT8)
         told.say(text)
         estimate = self._estimate()
         told.say("\n".join(self._plan(estimate)))
@@ -179,6 +187,7 @@ class _Run:
             self._add("int8, trained", about, lambda folder: self._trained(INT8.apply(subject.net, subject.calibration), subject, folder, 1e-4), subject)
         integers = self.found[1:]
         if all(c.over(self.budget) for c in integers):
+            told.say(f"over the budget ({', '.join(integers[-1].over(self.budget))}): up to {MOST} more candidates, about {integers[0].seconds:.0f} s each (as int8 took)")
             self._reduce(integers[0])
         return self._finish(text, estimate, started)
 
@@ -290,8 +299,15 @@ class _Run:
         return made
 
 
+MOST = 7
+"""Candidates that a network over its budget may bring, untrained: three tables, channels, two resolutions, channels with tables."""
 BUILDS = 8
 """What one candidate takes, in exports: two of those, and builds and runs here and on the board."""
+
+
+def _cost(c: Candidate) -> tuple[float, ...]:
+    """What is to be small, the most important first."""
+    return -c.score, c.flash.value, c.ram.value, c.latency_ms["median"].value
 
 
 def _free(net: Module) -> Module:

@@ -143,3 +143,12 @@ def test_programs_that_differ_in_more_than_the_number_are_refused():
     other = sh.trace(lambda x: sh.sum(x + x, axis=0))(np.ones((3, 3), np.float32)).graph
     with pytest.raises(IRError, match="have other ops"):
         for_examples(two, other, 4)
+
+
+def test_a_loaded_network_takes_methods(tmp_path):
+    """What a method makes of a weight is what the saved graph reads."""
+    net, x = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 4)), np.random.default_rng(0).normal(size=(8, 16)).astype(np.float32)
+    sh.save(net, tmp_path / "net.safetensors", example=x)
+    for rules in ([("*", Palettize(bits=2))], [("*", Prune(0.5))], [("*", Palettize(bits=2, group=1)), ("*", Quantize())]):
+        loaded, own = (Plan(rules).apply(n, calibration=x).eval()(x).numpy() for n in (sh.load(tmp_path / "net.safetensors"), net))
+        np.testing.assert_allclose(loaded, own, rtol=1e-5, atol=1e-6)
