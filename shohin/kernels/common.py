@@ -47,6 +47,13 @@ def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
 
+def shares(flops: float, threads: int) -> int:
+    """Into how many pieces this much work is cut: four a thread, if each then has 128 kFLOP, which is several times what a barrier
+    costs; as many for all threads. One for one thread."""
+    each = min(4, int(flops) // (threads << 17))
+    return 1 if threads == 1 else each * threads if each else max(1, int(flops) >> 17)
+
+
 @dataclass(frozen=True)
 class Lanes:
     """Text of operations on ``width`` floats; one lane is a plain float."""

@@ -21,6 +21,7 @@ from shohin.kernels.common import (
     ceil_div,
     fill,
     is_float32,
+    shares,
     wide_groups,
 )
 from shohin.kernels.panels import Panels
@@ -55,6 +56,7 @@ class Direct:
     staged: bool
     folded: bool
     ready: bool
+    threads: int
 
     @property
     def layout(self) -> Panels:
@@ -80,20 +82,29 @@ class Direct:
         if self.folded:
             size = max(size, 4 * prod(self.result))
         strips = ceil_div(size, _L2)
-        if self.n < 8:
+        if self.n < 8 and self.threads > 1:
             strips = max(strips, min(max(1, self.result[0] // 4), ceil_div(16, self.n)))
         images = max(1, min(8, self.n // 16)) if strips == 1 else 1
         if self.staged:
             images = max(1, min(images, _L2 // size))
         while self.folded and self.n // CHUNKS % images:
             images -= 1
+        if strips > 1:  # as many for all threads
+            strips = ceil_div(strips, self.threads) * self.threads
         return images, min(strips, self.result[0])
 
     @property
     def count(self) -> int:
-        """Units; they are the pieces, unless a piece is all units of a chunk, in order."""
+        """Units; a piece is some panels of one, or all units of a chunk, in order."""
         images, strips = self.units
         return ceil_div(self.n, images) * strips
+
+    @property
+    def parts(self) -> int:
+        """Pieces of the panels, where there are too few units for the threads."""
+        if self.folded or self.staged:
+            return 1
+        return min(len(self.panels), ceil_div(shares(self.flops(), self.threads), self.count))
 
     def lines(self, h0: int, h1: int) -> tuple[int, int]:
         """Lines of the source that rows ``h0`` to ``h1`` of the result read: also what ``_LINES`` says in C."""
@@ -168,6 +179,7 @@ def describe(transposed: bool, depth: bool) -> Callable[[Site], Direct]:
             staged=site.staged(0),
             folded=site.folded,
             ready=len(site.operands) > 2,
+            threads=site.machine.threads,
         )
 
     return direct
@@ -226,7 +238,7 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
     const long n0 = unit / $strips * $images, n1 = n0 + $images < N ? n0 + $images : N;
     const long h0 = unit % $strips * $height, h1 = h0 + $height < RH ? h0 + $height : RH;$load
     for (long group = 0; group < $groups; group++)
-    for (const struct shohin_panel *panel = panels; panel < panels + $panels; panel++) {
+    for (const struct shohin_panel *panel = $from; panel < $to; panel++) {
       const long first = panel->first, vectors = panel->vectors;
       T.b = weights + group * $packed + panel->base;
       T.ldb = panel->ldb;
@@ -302,11 +314,11 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
             packed=q.layout.size,
             weights=printer.pointer(site.operands[2].name) if q.ready else "(const float *)shared",
             table=panel_table(q.panels),
-            panels=len(q.panels),
+            **{"from": "panels", "to": f"panels + {len(q.panels)}"} if q.parts == 1 else {"from": f"panels + {len(q.panels)} * part / {q.parts}", "to": f"panels + {len(q.panels)} * (part + 1) / {q.parts}"},
             ks="ws->tap_source * SC" if q.depth else "1",
             shift=" + first" if q.depth else "",
             load=load,
-            units=f"const long u0 = chunk * {each}, u1 = u0 + {each}, first_row = chunk * {q.n // CHUNKS} * RH * RW;\n  long done = first_row;" if q.folded else "const long u0 = chunk, u1 = chunk + 1;",
+            units=f"const long u0 = chunk * {each}, u1 = u0 + {each}, first_row = chunk * {q.n // CHUNKS} * RH * RW;\n  long done = first_row;" if q.folded else f"const long part = chunk % {q.parts}, u0 = chunk / {q.parts}, u1 = u0 + 1;\n  (void)part;",
             statistic=fill(_STATISTIC, name=name, block=BLOCK) if q.folded else "",
             run_taps="(ws->taps > 0)" if q.joined else "ws->taps",
             run_length="ws->taps * K" if q.joined else "K",
@@ -348,7 +360,7 @@ def kernel(name: str, op: str, doc: str, *, transposed: bool, depth: bool, predi
                 ),
                 Phase(
                     emit=lambda site, printer, name: contract(direct(site), site, printer, name),
-                    chunks=lambda site: CHUNKS if site.folded else direct(site).count,
+                    chunks=lambda site: CHUNKS if site.folded else direct(site).count * direct(site).parts,
                 ),
             ),
             workspace=workspace,

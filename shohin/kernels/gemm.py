@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from shohin.compiler.kernel import Declined, Kernel, Phase, PortSpec, Printer, Site, Verdict, register
-from shohin.kernels.common import BLOCK, CHUNKS, HEAD, PREAMBLE, ceil_div, fill, is_float32, transpose_function
+from shohin.kernels.common import BLOCK, CHUNKS, HEAD, PREAMBLE, ceil_div, fill, is_float32, shares, transpose_function
 from shohin.kernels.panels import Panels
 from shohin.kernels.tile import Panel, TileShape, closing, far, panel_table, side_function, tile_shape, tiles
 
@@ -102,18 +102,21 @@ class Product:
 
     @property
     def pieces(self) -> tuple[int, int]:
-        """Pieces of m (whole tiles) and of n (whole panels): at least 256 kFLOP each, at most 32 over all batches. The rows
-        of a chunk of eight where sums are taken of them; all of n where rows are staged for it."""
+        """Pieces of m (whole tiles) and of n (whole panels), of all batches. The larger operand is cut first, so that no two threads
+        read all of it. The rows of a chunk of eight where sums are taken of them; all of n where rows are staged for it."""
         if self.folded:
             return CHUNKS, 1
-        want = min(max(1, 32 // self.count), max(1, int(2.0 * self.m * self.n * self.k) >> 18))
-        panels = len(self.panels)
+        want = ceil_div(shares(2.0 * self.count * self.m * self.n * self.k, self.threads), self.count)
+        rows, panels = ceil_div(self.m, self.rows), len(self.shape.whole_panels(self.n))
         if self.near:
-            return 1, ceil_div(panels, ceil_div(panels, want))
-        m = ceil_div(ceil_div(self.m, self.rows), ceil_div(ceil_div(self.m, self.rows), want))
+            return 1, min(panels, want)
         if self.staged:
-            return m, 1
-        return m, ceil_div(panels, ceil_div(panels, max(1, want // m)))
+            return min(rows, want), 1
+        if self.n > self.m:
+            n = min(panels, want)
+            return min(rows, ceil_div(want, n)), n
+        m = min(rows, want)
+        return m, min(panels, ceil_div(want, m))
 
 
 def _matmul(site: Site) -> Product:
@@ -187,8 +190,7 @@ def _packing(q: Product) -> tuple[str, str]:
     )
 
 
-_TILED = """\
-const long m0 = mine / $pn * ((mtiles + $pm - 1) / $pm) * R, m1 = m0 + (mtiles + $pm - 1) / $pm * R;"""
+_TILED = "const long m0 = mtiles * (mine / $pn) / $pm * R, m1 = mtiles * (mine / $pn + 1) / $pm * R;"
 _CHUNKED = f"""\
 const long size = (M + {CHUNKS - 1}) / {CHUNKS}, m0 = mine * size < M ? mine * size : M, m1 = m0 + size;
   long done = m0;
@@ -255,15 +257,15 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
   const long z = chunk / $pieces, mine = chunk % $pieces;
   const float *a = $a + $oa, *bs = $b + $ob;
   float *y = $y + z * M * N;
-  const long mtiles = (M + R - 1) / R, ptiles = $panels;
+  const long mtiles = (M + R - 1) / R;
   $rows_of
-  const long p0 = mine % $pn * ((ptiles + $pn - 1) / $pn), p1 = p0 + (ptiles + $pn - 1) / $pn;
+  const struct shohin_panel *const p0 = panels + $panels * (mine % $pn) / $pn, *const p1 = panels + $panels * (mine % $pn + 1) / $pn;
   const struct shohin_run one = {0, 0, K};
   struct shohin_tile T = {.runs = &one, .count = 1, .rs = $sm, .ks = $sk, .ldc = N, .i = {z, 0, 0, 0}};
   const long bottom = m1 < M ? m1 : M;$empty
   for (long mb = m0; mb < bottom; mb += $block) {
     const long end = mb + $block < bottom ? mb + $block : bottom;$load
-    for (const struct shohin_panel *p = panels + p0; p < panels + (p1 < ptiles ? p1 : ptiles); p++) {
+    for (const struct shohin_panel *p = p0; p < p1; p++) {
       const long first = p->first, vectors = p->vectors, last = p->stop - W - first;
       $panel
       T.ldb = p->ldb;

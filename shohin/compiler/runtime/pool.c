@@ -1,9 +1,11 @@
-/* The thread pool: workers run a whole program, meeting at a barrier per parallel step.
+/* The thread pool: the caller walks a program's steps and publishes the pieces of each parallel one; whoever is awake takes some.
 
-   A waiting thread spins about 20 us, then sleeps on a futex (elsewhere: a condition variable): a pure spin beside a
-   busy neighbour costs a scheduler slice a barrier. Pieces of a step are taken from each thread's own range first, so
-   that the same thread meets the same part of the data again; then from the others. After fork() the child starts
-   workers of its own. Two programs at once on one pool: the second runs on its own thread alone. */
+   A step is over when its pieces are done, not when all threads have come by: a thread that the system does not run just now
+   costs nothing, and the caller alone is never slower than without a pool. Pieces are taken from each thread's own range
+   first, so that the same thread meets the same part of the data again; then from the others. A ticket holds the number of
+   its step beside what is left of a range, so that who comes late finds nothing to take. A waiting thread spins about 20 us,
+   then sleeps on a futex (elsewhere: a condition variable). After fork() the child starts workers of its own. Two programs at
+   once on one pool: the second runs on its own thread alone. */
 #define _GNU_SOURCE
 #include "pool.h"
 #include <pthread.h>
@@ -37,21 +39,21 @@ typedef struct {
 #endif
 } event;
 
+/* (step number << 32) | pieces left of one thread's range. */
 typedef struct {
-    _Alignas(64) atomic_long next;
-} counter;
+    _Alignas(64) atomic_ullong left;
+} ticket;
 
 struct shohin_pool {
-    event go, done;
-    _Alignas(64) atomic_int arrived;
-    counter counters[MOST];
+    event go;   /* the number of the step whose pieces may be taken */
+    event done; /* how many of them are done */
+    ticket tickets[MOST];
     int size, started;
     pid_t pid;
     atomic_flag busy;
     atomic_int stop;
     pthread_t handles[MOST];
-    const shohin_step *steps;
-    long count;
+    const shohin_step *step;
     void *const *table;
     char *arena;
 };
@@ -65,7 +67,7 @@ static void event_init(event *e) {
 #endif
 }
 
-static void event_set(event *e) {
+static void event_add(event *e) {
 #if defined(__linux__)
     atomic_fetch_add(&e->value, 1);
     if (atomic_load(&e->sleepers) > 0) syscall(SYS_futex, &e->value, FUTEX_WAKE_PRIVATE, MOST, NULL, NULL, 0);
@@ -102,17 +104,6 @@ static void event_wait(event *e, unsigned seen) {
 #endif
 }
 
-static void barrier(shohin_pool *p, int n) {
-    const unsigned seen = atomic_load(&p->done.value);
-    if (atomic_fetch_add(&p->arrived, 1) == n - 1) {
-        for (int t = 0; t < n; ++t) atomic_store_explicit(&p->counters[t].next, 0, memory_order_relaxed);
-        atomic_store(&p->arrived, 0);
-        event_set(&p->done);
-    } else {
-        event_wait(&p->done, seen);
-    }
-}
-
 static void step_piece(const shohin_step *s, void *const *table, char *arena, int slot, long chunk) {
     s->fn(table + s->table, arena + s->shared, arena + s->scratch + s->stride * slot, chunk, s->chunks);
 }
@@ -124,37 +115,51 @@ static long jump(const shohin_step *steps, long i, void *const *table) {
     return flag ? s->chunks : i + 1;
 }
 
-static void run_steps(shohin_pool *p, int me) {
-    /* copies: once the last barrier has opened, the next run may already write these fields */
+/* Pieces of step `number`, until none is left; how many were done. */
+static unsigned take(shohin_pool *p, int me, unsigned number) {
     const int n = p->started;
-    const long count = p->count;
-    const shohin_step *const steps = p->steps;
-    void *const *const table = p->table;
-    char *const arena = p->arena;
+    unsigned done = 0;
+    for (int k = 0; k < n; ++k) {
+        const int t = (me + k) % n;
+        unsigned long long left = atomic_load_explicit(&p->tickets[t].left, memory_order_acquire);
+        while ((unsigned)(left >> 32) == number && (unsigned)left != 0) {
+            if (!atomic_compare_exchange_weak(&p->tickets[t].left, &left, left - 1)) continue;
+            const shohin_step *s = p->step; /* stays what it is until this piece is done */
+            step_piece(s, p->table, p->arena, me, s->chunks * (t + 1) / n - (long)(unsigned)left);
+            ++done;
+            if (me != 0) event_add(&p->done);
+            left = atomic_load_explicit(&p->tickets[t].left, memory_order_acquire);
+        }
+    }
+    return done;
+}
+
+/* A parallel step: all pieces, by whoever takes them. */
+static void run_step(shohin_pool *p, const shohin_step *s) {
+    const int n = p->started;
+    const unsigned number = atomic_load(&p->go.value) + 1;
+    p->step = s;
+    atomic_store(&p->done.value, 0);
+    for (int t = 0; t < n; ++t) {
+        const long size = s->chunks * (t + 1) / n - s->chunks * t / n;
+        atomic_store_explicit(&p->tickets[t].left, (unsigned long long)number << 32 | (unsigned)size, memory_order_release);
+    }
+    event_add(&p->go);
+    const unsigned others = (unsigned)s->chunks - take(p, 0, number);
+    for (unsigned seen; (seen = atomic_load_explicit(&p->done.value, memory_order_acquire)) != others;) event_wait(&p->done, seen);
+}
+
+static void run_steps(shohin_pool *p, const shohin_step *steps, long count, void *const *table, char *arena) {
     for (long i = 0; i < count;) {
         const shohin_step *s = &steps[i];
         if (s->kind) {
             i = jump(steps, i, table);
-            barrier(p, n); /* nobody may write the flag before all have read it */
             continue;
         }
         ++i;
-        if (s->serial) {
-            if (me == 0)
-                for (long c = 0; c < s->chunks; ++c) step_piece(s, table, arena, 0, c);
-            if (i < count && steps[i].serial) continue;
-        } else {
-            for (int k = 0; k < n; ++k) {
-                const int t = (me + k) % n;
-                const long lo = s->chunks * t / n, size = s->chunks * (t + 1) / n - lo;
-                for (;;) {
-                    const long c = atomic_fetch_add_explicit(&p->counters[t].next, 1, memory_order_relaxed);
-                    if (c >= size) break;
-                    step_piece(s, table, arena, me, lo + c);
-                }
-            }
-        }
-        barrier(p, n);
+        if (p != NULL && !s->serial) run_step(p, s);
+        else
+            for (long c = 0; c < s->chunks; ++c) step_piece(s, table, arena, 0, c);
     }
 }
 
@@ -172,17 +177,16 @@ static void *worker(void *raw) {
         event_wait(&a.pool->go, seen);
         seen = atomic_load(&a.pool->go.value);
         if (atomic_load(&a.pool->stop)) return NULL;
-        run_steps(a.pool, a.me);
+        take(a.pool, a.me, seen);
     }
 }
 
 static void reset(shohin_pool *p) {
     event_init(&p->go);
     event_init(&p->done);
-    atomic_store(&p->arrived, 0);
     atomic_store(&p->stop, 0);
     atomic_flag_clear(&p->busy);
-    for (int t = 0; t < MOST; ++t) atomic_store(&p->counters[t].next, 0);
+    for (int t = 0; t < MOST; ++t) atomic_store(&p->tickets[t].left, 0);
     p->started = 1;
     p->pid = getpid();
 }
@@ -195,7 +199,6 @@ shohin_pool *shohin_pool_new(int threads) {
     return p;
 }
 
-/* All workers take part in every run, so that none can meet the next one half way. */
 static void start(shohin_pool *p) {
     while (p->started < p->size) {
         worker_args *a = malloc(sizeof *a);
@@ -213,7 +216,7 @@ static void start(shohin_pool *p) {
 void shohin_pool_free(shohin_pool *p) {
     if (p->pid == getpid()) {
         atomic_store(&p->stop, 1);
-        event_set(&p->go);
+        event_add(&p->go);
         for (int t = 1; t < p->started; ++t) pthread_join(p->handles[t], NULL);
     }
     free(p);
@@ -222,23 +225,13 @@ void shohin_pool_free(shohin_pool *p) {
 int shohin_run(shohin_pool *p, const shohin_step *steps, long count, void *const *table, char *arena) {
     if (p != NULL && p->pid != getpid()) reset(p);
     if (p == NULL || p->size < 2 || atomic_flag_test_and_set(&p->busy)) {
-        for (long i = 0; i < count;) {
-            if (steps[i].kind) {
-                i = jump(steps, i, table);
-                continue;
-            }
-            for (long c = 0; c < steps[i].chunks; ++c) step_piece(&steps[i], table, arena, 0, c);
-            ++i;
-        }
+        run_steps(NULL, steps, count, table, arena);
         return 0;
     }
     start(p);
-    p->steps = steps;
-    p->count = count;
     p->table = table;
     p->arena = arena;
-    event_set(&p->go);
-    run_steps(p, 0);
+    run_steps(p, steps, count, table, arena);
     atomic_flag_clear(&p->busy);
     return 0;
 }

@@ -5,7 +5,7 @@
 typedef void (*shohin_fn)(void *const *b, char *shared, char *scratch, long chunk, long chunks);
 
 /* One phase. `b` is table + `table`; `shared` and `scratch` are offsets into the arena, one scratch per thread every
-   `stride` bytes. A step with `serial` runs on the first thread, with no barrier between it and a serial neighbour.
+   `stride` bytes. A step with `serial` runs on the calling thread.
    `kind`: 0 a step; 1 a jump to step `chunks`; 2, 3 the same if the byte at table[`table`] is not 0, or is 0. */
 typedef struct {
     shohin_fn fn;
