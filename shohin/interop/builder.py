@@ -28,7 +28,7 @@ from shohin.interop import layout
 from shohin.interop.foreign import Foreign, Node, walk
 from shohin.interop.layout import Order, Shape
 from shohin.interop.naming import Paths, path_of
-from shohin.interop.network import Imported, Literal, Path, Program, Step, leaves
+from shohin.interop.network import Function, Imported, Literal, Path, Program, Step, leaves
 from shohin.ops import move, random
 
 Array = np.ndarray[Any, Any]
@@ -117,10 +117,24 @@ class Builder:
             raise ForeignError(f"the network cannot be imported; {len(self.problems)} of its operators:\n  " + "\n  ".join(self.problems))
         with self.at("output"):
             outputs = [self._dynamic(self.plain(self.values[n])) for n in self.foreign.outputs]
-        return Program(
+        program = Program(
             names=self._names, shapes=tuple(v.shape for v in self._inputs), dtypes=tuple(v.dtype for v in self._inputs),
             steps=tuple(self.steps), outputs=tuple(v.key for v in outputs),
         ).live()  # fmt: skip
+        return replace(program, steps=tuple(replace(s, place=self._stand(s)) for s in program.steps))
+
+    def _stand(self, step: Step) -> str:
+        """Where a function stands: at a module's path, so that plans can name it; what has none gets a ``Function``."""
+        if isinstance(step.call, Path) or not step.place:
+            return step.place
+        path = self.paths.above(step.place)
+        if path not in self.net.modules():
+            self.paths.give(path, path)
+            self.put(path, Function)
+        found = self.net.modules()[path]
+        if isinstance(found, Function):
+            found.add(step.call.__name__)
+        return path
 
     def run(self, nodes: Iterable[Node]) -> None:
         for node in nodes:

@@ -34,6 +34,10 @@ class Paths:
         self._leaves: set[str] = set()
         self._above: set[str] = set()
 
+    def above(self, path: str) -> str:
+        """``path``, or the layer or cell inside which it would stand."""
+        return next((p for p in _parents(path) if p in self._leaves), path)
+
     def give(self, wanted: str, fallback: str) -> str:
         """``wanted`` or ``fallback`` as a path of its own, with a number at its end if need be."""
         wanted = wanted or fallback

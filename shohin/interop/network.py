@@ -131,6 +131,22 @@ class Report:
     __repr__ = __str__
 
 
+class Function(Module):
+    """A place of functions without weights: what plans and reports name. The network calls the functions itself."""
+
+    unkeyed = frozenset({"_calls"})
+
+    def __init__(self) -> None:
+        self._calls: tuple[str, ...] = ()
+
+    def add(self, name: str) -> None:
+        if name not in self._calls:
+            self._calls = (*self._calls, name)
+
+    def extra_repr(self) -> str:
+        return ", ".join(n.strip("_") for n in self._calls)
+
+
 class Imported(Module):
     """A network of another framework: an ordinary module, in evaluation mode until ``train()``.
 
@@ -228,4 +244,4 @@ def _examples(two: Sequence[Shape], three: Sequence[Shape], shapes: Sequence[Sha
     return None
 
 
-__all__ = ["Imported", "Literal", "Path", "Program", "Report", "Step", "between", "check_same", "leaves"]
+__all__ = ["Function", "Imported", "Literal", "Path", "Program", "Report", "Step", "between", "check_same", "leaves"]

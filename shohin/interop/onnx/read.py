@@ -79,7 +79,12 @@ def read(model: ModelProto) -> Foreign:
     versions = [o.version for o in model.opset_import if o.domain in _OWN]
     if not versions or versions[0] not in OPSETS:
         raise ForeignError(f"opset {versions[0] if versions else 'none'} is not known; {OPSETS.start} to {OPSETS.stop - 1} are")
-    return verify(_graph(model.graph, versions[0], {}))
+    try:
+        return verify(_graph(model.graph, versions[0], {}))
+    except (TypeError, ValueError, AttributeError, RecursionError, MemoryError) as error:
+        if isinstance(error, ForeignError):
+            raise
+        raise ForeignError(f"the file is damaged: {type(error).__name__}: {error}") from error
 
 
 def _graph(graph: GraphProto, version: int, outer: Mapping[str, Any]) -> Foreign:

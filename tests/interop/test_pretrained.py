@@ -1,0 +1,113 @@
+"""Networks that people use, on real inputs: equal to what ONNX Runtime makes of them, to float rounding."""
+
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx")
+
+import shohin as sh
+from shohin import nn
+from shohin.interop.importing import turns
+from tests.interop.pretrained import models, speech
+
+pytestmark = pytest.mark.slow
+
+
+def audio(rate, seconds):
+    """Spoken words at a rate, by linear interpolation; as long as asked for, said again and again."""
+    soundfile = pytest.importorskip("soundfile")
+    x, own = soundfile.read(speech(), dtype="float32")
+    x = x.mean(axis=1)
+    x = np.interp(np.arange(int(len(x) * rate / own)) * own / rate, np.arange(len(x)), x).astype(np.float32)
+    return np.resize(x, int(rate * seconds))
+
+
+def pictures(count, height, width):
+    """Photographs of clothes side by side, as colour images from -1 to 1."""
+    x = sh.data.fashion_mnist()[1].take(count * 8).x
+    rows = np.asarray(x).reshape(count, 8, 28, 28).transpose(0, 2, 1, 3).reshape(count, 28, 8 * 28)
+    rows = (rows - rows.min()) / (rows.max() - rows.min()) * 2 - 1
+    big = sh.nn.resize(sh.asarray(rows.astype(np.float32)), {1: height, 2: width}, mode="linear").numpy()
+    return np.repeat(big[:, None], 3, axis=1)
+
+
+def close(net, relative):
+    """The worst difference, against the largest result."""
+    said = net.imported.facts["check"]
+    assert "ONNX Runtime" in said
+    print(f"\n{net.imported}")
+    assert net.imported.difference <= relative * float(said.rpartition(" ")[2]), said
+
+
+def test_direction_of_text():
+    path = models("rapidocr-onnxruntime==1.4.4")["ch_ppocr_mobile_v2.0_cls_infer.onnx"]
+    net = sh.from_onnx(path, check=pictures(2, 48, 192))
+    close(net, 1e-5)
+    assert len(turns(net._programs[0])) == 1  # at the input
+    kinds = [type(m) for m in net.modules().values()]
+    assert kinds.count(nn.DepthwiseConv2d) == 11 and kinds.count(nn.BatchNorm2d) == 35 and kinds.count(nn.Linear) == 1
+    assert {s.call.__name__ for s in net._programs[0].steps if callable(s.call)} >= {"hardswish"}
+
+
+def test_recognition_of_text():
+    path = models("rapidocr-onnxruntime==1.4.4")["ch_PP-OCRv4_rec_infer.onnx"]
+    net = sh.from_onnx(path, check=pictures(1, 48, 160))
+    close(net, 5e-5)
+    assert [type(m) for m in net.modules().values()].count(nn.LayerNorm) == 5
+
+
+def test_detection_of_text():
+    path = models("rapidocr-onnxruntime==1.4.4")["ch_PP-OCRv4_det_infer.onnx"]
+    net = sh.from_onnx(path, check=pictures(1, 96, 128))
+    assert net.imported.difference is not None and net.imported.difference < 1e-5  # of probabilities
+    assert len(turns(net._programs[0])) == 1
+
+
+@pytest.mark.parametrize("name", ["silero_vad.onnx", "silero_vad_16k_op15.onnx", "silero_vad_op18_ifless.onnx"])
+def test_voice(name):
+    """Frame by frame, the state handed on: the decisions, too, are those of the origin."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    path, x = models("silero-vad==6.2.3")[name], audio(16000, 1.5)
+    net = sh.from_onnx(path, shape={"input": (1, 576), "state": (2, 1, 128)}, fixed={"sr": 16000})
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    state, theirs, heard = np.zeros((2, 1, 128), np.float32), np.zeros((2, 1, 128), np.float32), []
+    for k in range(64, len(x) - 512, 512):
+        frame = x[None, k - 64 : k + 512]
+        p, state = net(frame, state)
+        q, theirs = session.run(None, {"input": frame, "state": theirs, "sr": np.asarray(16000, np.int64)})
+        assert abs(p.item() - q.item()) < 1e-5
+        heard.append(float(q[0, 0]) > 0.5)
+    assert any(heard)
+
+
+def test_voice_as_a_sequence():
+    path, x = models("silero-vad==6.2.3")["silero_vad_16k_sequence.onnx"], audio(16000, 1.5)
+    frames = np.stack([x[k - 64 : k + 512] for k in range(64, len(x) - 512, 512)])
+    zero = np.zeros((1, 1, 128), np.float32)
+    net = sh.from_onnx(path, check=(frames, zero, zero))
+    close(net, 1e-5)
+    assert nn.LSTM in [type(m) for m in net.modules().values()]
+
+
+def test_notes():
+    path = models("basic-pitch==0.4.0")["nmp.onnx"]
+    net = sh.from_onnx(path, check=np.resize(audio(22050, 2), 43844)[None, :, None])
+    close(net, 5e-4)  # it takes logarithms of powers near zero
+    assert not turns(net._programs[0])
+
+
+def test_kinds_of_files():
+    """A Python file comes out as Python."""
+    files = models("magika==1.0.3")
+    config = json.loads(files["config.min.json"].read_text())
+    with open(__file__, "rb") as stream:
+        data = np.frombuffer(stream.read().strip(), np.uint8).astype(np.int32)
+    tokens = np.full((2, config["beg_size"] + config["end_size"]), config["padding_token"], np.int32)
+    tokens[0, : config["beg_size"]] = data[: config["beg_size"]]
+    tokens[0, -config["end_size"] :] = data[-config["end_size"] :]
+    net = sh.from_onnx(files["model.onnx"], check=tokens)
+    close(net, 1e-5)
+    scores = net(tokens).numpy()[0]
+    assert config["target_labels_space"][int(scores.argmax())] == "python" and scores.max() > 0.9
