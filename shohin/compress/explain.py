@@ -8,7 +8,7 @@ from typing import Any
 from shohin.compress.calibration import batches
 from shohin.compress.report import changes
 from shohin.compress.slots import Method
-from shohin.compress.steps import Contract, Entry, Float, Move, Program, Step
+from shohin.compress.steps import Contract, Entry, Float, Move, Program, Regrid, Step, Stored, Whole
 from shohin.compress.walk import module_of, walk
 from shohin.core.module import Module
 from shohin.core.op import Aval
@@ -33,6 +33,12 @@ def explain(before: Module, net: Module, example: Any, chosen: Mapping[str, Mapp
 def _line(step: Step, program: Program, changed: Mapping[str, Sequence[str]]) -> tuple[str, str]:
     extra = changed.get(module_of(step.place), ())
     match step:
+        case Entry() | Regrid() | Stored() | Whole() if program.values[step.output].bits != 8:
+            return f"int{program.values[step.output].bits}", f"{type(step.definition).__name__.lower()}, whole" if isinstance(step, Whole) else "onto a grid of more bits"
+        case Regrid():
+            return "int8", "fewer bits for what reads it"
+        case Stored():
+            return "int8", "a parameter on a grid of its own"
         case Entry():
             return "int8", "float32 comes onto a grid"
         case Float():

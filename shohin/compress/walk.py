@@ -7,12 +7,25 @@ the rules by name, ``regions.py`` what they build.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from shohin.compress.parameters import Parameters, inline
-from shohin.compress.steps import Clamp, Entry, Float, Program, Step, Value
+from shohin.compress.steps import (
+    Clamp,
+    Definition,
+    Entry,
+    Fixed,
+    Float,
+    Probe,
+    Program,
+    Regrid,
+    Step,
+    Stored,
+    Value,
+    Whole,
+)
 from shohin.core import interp, trees
 from shohin.core.cells import Cell
 from shohin.core.errors import QuantizationError
@@ -97,7 +110,9 @@ class Walk:
         self.entered: dict[Var, int] = {}
         self.producer: dict[Var, str] = {}
         self.observed: dict[str, Var] = {}
-        self.fixed: dict[str, tuple[float, int]] = {}
+        self.fixed: dict[str, Fixed] = {}
+        self.probes: dict[str, Probe] = {}
+        self.regridded: dict[tuple[int, str], int] = {}
         self.cleared: list[str] = []
         self.refused: list[str] = []
         self.inputs = list(graph.inputs[:n])
@@ -123,33 +138,81 @@ class Walk:
             return None
         return None if self.stays_float(module_of(users[0].place)) else users[0]
 
-    def new(self, var: Var, grid: str | None) -> int:
-        self.values.append(Value(var.shape, grid))
+    def new(self, var: Var, grid: str | None, bits: int = 8) -> int:
+        self.values.append(Value(var.shape, grid, bits))
         return len(self.values) - 1
 
     def value(self, var: Var) -> int:
-        """The number of a value on its grid; a float comes onto one here."""
+        """The number of a value on an int8 grid; a float, or what has more bits, comes onto one here."""
         k = self.ids[var]
-        if self.values[k].grid is not None:
-            return k
+        if self.values[k].bits != 8:
+            return self.regridded_to(var, f"{self.producer[var]} int8", 8)
+        return self.gridded(var)
+
+    def gridded(self, var: Var) -> int:
+        """The number of a value on the grid that it has; a float comes onto an int8 one."""
+        k = self.ids[var]
+        return k if self.values[k].grid is not None else self.entry(var, self.producer[var], 8)
+
+    def entry(self, var: Var, grid: str, bits: int) -> int:
+        """A float comes onto ``grid``; one that is not fixed gets its range from here."""
         if var not in self.entered:
-            place = self.producer[var]
-            self.entered[var] = self.new(var, place)
-            self.observed[place] = var
-            self.steps.append(Entry(place, (k,), self.entered[var], ()))
+            self.entered[var] = self.new(var, grid, bits)
+            if grid not in self.fixed and grid not in self.probes:
+                self.observed[grid] = var
+            self.steps.append(Entry(self.producer[var], (self.ids[var],), self.entered[var], ()))
         return self.entered[var]
+
+    def regridded_to(self, var: Var, grid: str, bits: int) -> int:
+        """A value on a grid comes onto another one of ``bits``."""
+        k = self.gridded(var)
+        if (k, grid) not in self.regridded:
+            number = self.regridded[k, grid] = self.new(var, grid, bits)
+            if grid not in self.fixed and grid not in self.probes:
+                self.observed[grid] = var
+            self.steps.append(Regrid(f"{self.producer[var]} int{bits}", (k,), number, ()))
+        return self.regridded[k, grid]
+
+    def operand(self, node: Node, var: Var) -> int:
+        """The number of a value on an int8 grid, a parameter's too."""
+        return self.value(var) if self.active(var) else self.stored(node, var, self.parameters.peel(var))
+
+    def stored(self, node: Node, var: Var, source: Var) -> int:
+        """``source``, the parameter that ``node`` reads as its operand ``var``, as a value on a grid of its own."""
+        place, var = f"{node.place} operand {node.operands.index(var)}", source
+        number = self.new(var, place)
+        self.observed[place] = var
+        self.steps.append(Stored(place, (), number, (), self.parameters.number(var)))
+        return number
+
+    def whole(self, node: Node, definition: Definition, inputs: Mapping[int, int], facts: Mapping[str, Any],
+              grids: Sequence[tuple[str, int]] = ()) -> None:  # fmt: skip
+        """A step that a definition gives. ``inputs`` are numbers of operands' values by operand, ``grids`` names and bits of the
+        results' grids; without them there is one result on an int8 grid at its place, which takes in the clamps that follow."""
+        last, clamp, nodes = (node.results[0], None, [node]) if grids else self.clamps(node.results[0], [node])
+        if not grids:
+            self.observed[node.place] = last
+        results = (last, *node.results[1:])
+        for k, (var, (name, bits)) in enumerate(zip(results, grids or [(node.place, 8)], strict=True)):
+            self.ids[var] = self.new(var, name, bits)
+            self.producer[var] = node.place if k == 0 else f"{node.place} result {k}"
+        operands = tuple(("value", inputs[k]) if k in inputs else ("param", self.parameters.number(v)) for k, v in enumerate(node.operands))
+        outputs = tuple(self.ids[v] for v in results)
+        self.steps.append(Whole(node.place, tuple(inputs.values()), outputs[0], self.take(*nodes), definition, node.op,
+                                node.attrs, operands, outputs, clamp, facts))  # fmt: skip
 
     def result(self, node: Node, last: Var, fixed: tuple[float, int] | None = None) -> int:
         """A new value on a grid of its own, whose range is that of ``last``."""
         self.observed[node.place] = last
         if fixed is not None:
-            self.fixed[node.place] = fixed
+            self.fixed[node.place] = (*fixed, 8)
         self.ids[last] = self.new(last, node.place)
         return self.ids[last]
 
     def shared(self, node: Node, source: int) -> int:
         var = node.results[0]
-        self.ids[var] = self.new(var, self.values[source].grid)
+        self.producer[var] = node.place
+        self.ids[var] = self.new(var, self.values[source].grid, self.values[source].bits)
         return self.ids[var]
 
     def take(self, *nodes: Node) -> tuple[str, ...]:
@@ -201,7 +264,7 @@ class Walk:
         params, cells = self.parameters.program()
         return Program(
             self.graph, params, cells, tuple(self.values), tuple(self.steps), tuple(self.ids[v] for v in self.inputs),
-            outputs, self.observed, self.fixed, tuple(self.cleared), tuple(self.refused),
+            outputs, self.observed, self.fixed, self.probes, tuple(self.cleared), tuple(self.refused),
         )  # fmt: skip
 
     def _output(self, var: Var) -> int:

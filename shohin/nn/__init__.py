@@ -39,6 +39,7 @@ from shohin.nn.norm import (
     RMSNorm,
     batch_norm,
     group_norm,
+    l2_norm,
     layer_norm,
     rms_norm,
 )
@@ -73,7 +74,7 @@ __all__ = [
     "BatchNorm1d", "BatchNorm2d", "GroupNorm", "LayerNorm", "RMSNorm",
     "AdaptiveAvgPool2d", "AvgPool2d", "Dropout", "Flatten", "GlobalAvgPool", "Identity", "MaxPool2d", "Sequential",
     "ELU", "GELU", "Hardsigmoid", "Hardswish", "LeakyReLU", "ReLU", "ReLU6", "SiLU", "Sigmoid", "Softmax", "Tanh",
-    "attention", "batch_norm", "dropout", "elu", "gelu", "group_norm", "hardsigmoid", "hardswish", "layer_norm",
+    "attention", "batch_norm", "dropout", "elu", "gelu", "group_norm", "hardsigmoid", "hardswish", "l2_norm", "layer_norm",
     "leaky_relu", "log_softmax", "relu", "relu6", "rms_norm", "sigmoid", "silu", "softmax", "stop_gradient", "tanh",
     "accuracy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss", "l1_loss", "mse_loss",
 ]  # fmt: skip
