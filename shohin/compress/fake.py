@@ -35,7 +35,7 @@ from shohin.compress.steps import (
 )
 from shohin.core import dtypes, interp
 from shohin.core.tensor import Tensor, as_tensor
-from shohin.ops import fixed, math, move, quant, reduce
+from shohin.ops import fixed, linear, math, move, quant, reduce
 from shohin.ops.activations import stop_gradient
 
 TERMS = 2**24 // (255 * 127)  # 518: sums of so many products are below 2^24
@@ -154,6 +154,7 @@ class Fake:
         c = dict(self.constants[step.place])
         if self.training:
             x, y = ([self.scale(k) for k in numbers] for numbers in (step.inputs, step.outputs))
+            y += [self.grids[g] for g in step.inner]
             c |= {k: stop_gradient(v) for k, v in step.definition.fold(step, given(step, self.params), x, y).items()}
         found = step.definition.integers(step, _Floats(self, step, c))
         real = self.floating(step)
@@ -243,6 +244,9 @@ class _Floats(Site):
 
     def centred(self, k: int) -> Tensor:
         return math.astype(stop_gradient(self.fake.centred(self.step.inputs[k])), dtypes.int32)
+
+    def product(self, k: int, w: Tensor) -> Tensor:
+        return linear.matmul(self.centred(k), math.astype(w, dtypes.int32), transpose_b=True)
 
     def close(self, acc: Tensor, M: Any) -> Tensor:
         return stop_gradient(self.fake.close(self.step, math.astype(acc, dtypes.float32), M))

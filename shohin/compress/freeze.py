@@ -12,6 +12,7 @@ from shohin.compress.definitions import Grid
 from shohin.compress.extents import fill
 from shohin.compress.steps import Add, Concat, Contract, Move, Mul, Pool, Program, Regrid, Step, Stored, Table, Whole
 from shohin.core import interp
+from shohin.core.errors import QuantizationError
 from shohin.core.tensor import Tensor, as_tensor
 from shohin.ops import move
 from shohin.transforms.grad import vjp
@@ -27,7 +28,7 @@ def freeze(program: Program, params: Sequence[Array], grids: Mapping[str, Grid])
     for step in program.steps:
         x = [_grid(program, k, grids) for k in step.inputs]
         y = _grid(program, step.output, grids)
-        made = constants(step, params, x, y) if not isinstance(step, Whole) else _whole(step, params, x, [_grid(program, k, grids) for k in step.outputs])
+        made = constants(step, params, x, y) if not isinstance(step, Whole) else _whole(step, params, x, [*(_grid(program, k, grids) for k in step.outputs), *(grids[g] for g in step.inner)])
         if made:
             found[step.place] = made
         if isinstance(step, Contract):
@@ -81,6 +82,9 @@ def constants(step: Step, params: Sequence[Array], x: Sequence[Grid], y: Grid) -
 
 def _whole(step: Whole, params: Sequence[Array], x: Sequence[Grid], y: Sequence[Grid]) -> Constants:
     """The constants of a definition, whose tensors are NumPy's here."""
+    for k, v in given(step, params).items():
+        if not np.isfinite(v.numpy()).all():
+            raise QuantizationError(f"{step.place}: its operand {k} is not finite; look for NaN or inf in the weights")
     made = step.definition.tables(step, x, y)
     with np.errstate(all="ignore"):
         made |= {k: v.numpy() for k, v in step.definition.fold(step, given(step, params), x, y).items()}

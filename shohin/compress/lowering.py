@@ -41,7 +41,7 @@ from shohin.core.graph import Graph, verify
 from shohin.core.op import Aval, get
 from shohin.core.tensor import Tensor, as_tensor
 from shohin.core.trace import stage
-from shohin.ops import math, move, quant
+from shohin.ops import math, move, qlinear, quant
 
 Array = np.ndarray[Any, Any]
 
@@ -197,6 +197,11 @@ class _Integers(Site):
 
     def centred(self, k: int) -> Tensor:
         return self.lowering.centred(self.step.inputs[k])
+
+    def product(self, k: int, w: Tensor) -> Tensor:
+        q = self.q(k)
+        rows = qlinear.qmatmul(move.reshape(q, (-1, q.shape[-1])), w, zero=self.lowering.grid(self.step.inputs[k]).z)
+        return move.reshape(rows, (*q.shape[:-1], w.shape[0]))
 
     def close(self, acc: Tensor, M: Any) -> Tensor:
         return self.lowering.close(self.step, acc, M)

@@ -117,7 +117,7 @@ class Quantized(Module):
                 raise DtypeError(f"a quantized network takes {wanted.name}, got {t.aval}; write x.astype(sh.{wanted.name})")
         program, spec = self.program(*(t.aval for t in tensors))
         state = self.quantized
-        needed = {v.grid for v in program.values if v.grid is not None}
+        needed = {v.grid for v in program.values if v.grid is not None} | program.probes.keys()
         grids = {g: Scale(state.scale[g], math.astype(state.zero[g], dtypes.float32)) for g in needed}
         constants = {p: dict(c.items()) for p, c in state.constants.items()}
         params = run(program.params, [c.read() for c in program.cells], "") if self._needs_params(program) else []

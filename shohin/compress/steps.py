@@ -150,7 +150,8 @@ class Stored(Step):
 @dataclass(frozen=True)
 class Whole(Step):
     """A float operator that is quantized whole, as ``definition`` says (Q12). ``op``, ``attrs``, ``operands``, ``outputs``
-    are those of the float operator, whose vjp is the step's; ``facts`` what the definition found out."""
+    are those of the float operator, whose vjp is the step's; ``facts`` what the definition found out, ``inner`` grids of
+    what lies inside."""
 
     definition: Definition
     op: Op
@@ -159,6 +160,7 @@ class Whole(Step):
     outputs: tuple[int, ...]
     clamp: Clamp
     facts: Mapping[str, Any]
+    inner: tuple[str, ...]
 
 
 class Site(ABC):
@@ -176,12 +178,17 @@ class Site(ABC):
         """Input k of the step, less its zero point: int32."""
 
     @abstractmethod
+    def product(self, k: int, w: Tensor) -> Tensor:
+        """Rows of input k, less its zero point, with rows of w (int8): int32."""
+
+    @abstractmethod
     def close(self, acc: Tensor, M: Any) -> Tensor:
         """The step's result on its own grid, by Q3."""
 
 
 class Definition(ABC):
-    """One definition of Q12, for every interpreter. Grids are given as they stand: ``s`` an array or a tensor."""
+    """One definition of Q12, for every interpreter. Grids are given as they stand, ``s`` an array or a tensor; those of
+    the outputs are followed by the step's inner ones."""
 
     def tables(self, step: Whole, x: Sequence[Any], y: Sequence[Any]) -> dict[str, Array]:
         """Constants that follow from the grids ``x`` of the inputs and ``y`` of the outputs alone (NumPy)."""

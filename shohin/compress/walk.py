@@ -40,6 +40,10 @@ RULES: dict[str, Callable[[Walk, Node], None]] = {}
 """``Quant.rule`` (or ``Quant.kind``) -> what makes steps of a node; filled by ``regions``."""
 
 
+STATES: dict[str, Callable[[Walk, Node, int], tuple[str, int] | None]] = {}
+"""``Quant.rule`` of an operator with a state -> the grid and bits of its operand k, if that is a state."""
+
+
 def rule(name: str) -> Callable[[Any], Any]:
     def put(function: Any) -> Any:
         RULES[name] = function
@@ -152,7 +156,27 @@ class Walk:
     def gridded(self, var: Var) -> int:
         """The number of a value on the grid that it has; a float comes onto an int8 one."""
         k = self.ids[var]
-        return k if self.values[k].grid is not None else self.entry(var, self.producer[var], 8)
+        return k if self.values[k].grid is not None else self.entry(var, *(self.destined(var) or (self.producer[var], 8)))
+
+    def destined(self, var: Var) -> tuple[str, int] | None:
+        """The grid of the state that ``var`` becomes, if it does nothing else first than move."""
+        for node in self.users.get(var, []):
+            quant = quant_of(node)
+            if quant.rule in STATES and (found := STATES[quant.rule](self, node, node.operands.index(var))):
+                return found
+            if quant.kind == "share" and node.op.pad is None and (found := self.destined(node.results[0])):
+                return found
+        return None
+
+    def state(self, node: Node, k: int, grid: str, bits: int) -> int:
+        """The number of a state on its grid."""
+        var = node.operands[k]
+        if not self.active(var):
+            return self.stored(node, var, var, grid, bits)
+        number = self.gridded(var)
+        mine = self.values[number].grid
+        same = mine == grid or (mine in self.fixed and self.fixed[mine] == self.fixed.get(grid))
+        return number if same else self.regridded_to(var, grid, bits)
 
     def entry(self, var: Var, grid: str, bits: int) -> int:
         """A float comes onto ``grid``; one that is not fixed gets its range from here."""
@@ -177,18 +201,20 @@ class Walk:
         """The number of a value on an int8 grid, a parameter's too."""
         return self.value(var) if self.active(var) else self.stored(node, var, self.parameters.peel(var))
 
-    def stored(self, node: Node, var: Var, source: Var) -> int:
-        """``source``, the parameter that ``node`` reads as its operand ``var``, as a value on a grid of its own."""
-        place, var = f"{node.place} operand {node.operands.index(var)}", source
-        number = self.new(var, place)
-        self.observed[place] = var
-        self.steps.append(Stored(place, (), number, (), self.parameters.number(var)))
+    def stored(self, node: Node, var: Var, source: Var, grid: str = "", bits: int = 8) -> int:
+        """``source``, the parameter that ``node`` reads as its operand ``var``, as a value on ``grid`` or one of its own."""
+        place = f"{node.place} operand {node.operands.index(var)}"
+        number = self.new(source, grid or place, bits)
+        if not grid:
+            self.observed[place] = source
+        self.steps.append(Stored(place, (), number, (), self.parameters.number(source)))
         return number
 
     def whole(self, node: Node, definition: Definition, inputs: Mapping[int, int], facts: Mapping[str, Any],
-              grids: Sequence[tuple[str, int]] = ()) -> None:  # fmt: skip
+              grids: Sequence[tuple[str, int]] = (), inner: Sequence[str] = ()) -> None:  # fmt: skip
         """A step that a definition gives. ``inputs`` are numbers of operands' values by operand, ``grids`` names and bits of the
-        results' grids; without them there is one result on an int8 grid at its place, which takes in the clamps that follow."""
+        results' grids; without them there is one result on an int8 grid at its place, which takes in the clamps that follow.
+        ``inner`` names grids of what lies inside."""
         last, clamp, nodes = (node.results[0], None, [node]) if grids else self.clamps(node.results[0], [node])
         if not grids:
             self.observed[node.place] = last
@@ -199,7 +225,7 @@ class Walk:
         operands = tuple(("value", inputs[k]) if k in inputs else ("param", self.parameters.number(v)) for k, v in enumerate(node.operands))
         outputs = tuple(self.ids[v] for v in results)
         self.steps.append(Whole(node.place, tuple(inputs.values()), outputs[0], self.take(*nodes), definition, node.op,
-                                node.attrs, operands, outputs, clamp, facts))  # fmt: skip
+                                node.attrs, operands, outputs, clamp, facts, tuple(inner)))  # fmt: skip
 
     def result(self, node: Node, last: Var, fixed: tuple[float, int] | None = None) -> int:
         """A new value on a grid of its own, whose range is that of ``last``."""
