@@ -153,10 +153,12 @@ class Fake:
         """Integers as in the deployed graph, with the gradient of the float operator where the last clip did not act (Q12 k)."""
         c = dict(self.constants[step.place])
         if self.training:
-            x, y = ([self.scale(k) for k in numbers] for numbers in (step.inputs, step.outputs))
+            x, y = ([self.program.grid(k) and self.scale(k) for k in numbers] for numbers in (step.inputs, step.outputs))
             y += [self.grids[g] for g in step.inner]
             c |= {k: stop_gradient(v) for k, v in step.definition.fold(step, given(step, self.params), x, y).items()}
         found = step.definition.integers(step, _Floats(self, step, c))
+        if not step.definition.smooth:
+            return [math.astype(q, dtypes.float32) for q in found]
         real = self.floating(step)
         return [self.through(step, k, q, y) for k, q, y in zip(step.outputs, found, real, strict=True)]
 

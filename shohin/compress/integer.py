@@ -32,6 +32,8 @@ from shohin.compress.steps import (
     Stored,
     Table,
     Whole,
+    made,
+    places_of,
 )
 from shohin.core.axes import Dim, Solved
 from shohin.core.errors import QuantizationError
@@ -66,12 +68,13 @@ class Reference:
     def run(self, inputs: Sequence[Array]) -> dict[str, Array]:
         self.now: dict[int, Array] = dict(zip(self.program.inputs, inputs, strict=True))
         found: dict[str, Array] = {}
+        places = places_of(self.program)
         for step in self.program.steps:
             if isinstance(step, Float):
                 raise QuantizationError(f"{step.place} stays float32; the integer reference has integers only")
-            made = self.whole(step) if isinstance(step, Whole) else [self.step(step)]
-            self.now.update(zip(step.outputs if isinstance(step, Whole) else [step.output], made, strict=True))
-            found[step.place] = made[0]
+            results = self.whole(step) if isinstance(step, Whole) else [self.step(step)]
+            for value, q in zip(made(step), results, strict=True):
+                found[places[value]] = self.now[value] = q
         return found
 
     def grid(self, value: int) -> Grid:
@@ -88,9 +91,9 @@ class Reference:
         return d.requant(acc, M, g.z, int(c["lo"]), int(c["hi"])).astype(g.dtype)
 
     def whole(self, step: Whole) -> Sequence[Array]:
-        x, y = ([self.grid(k) for k in numbers] for numbers in (step.inputs, step.outputs))
+        x, y = ([g and self.grids[g] for g in map(self.program.grid, numbers)] for numbers in (step.inputs, step.outputs))
         found = step.definition.reference(step, [self.now[k] for k in step.inputs], self.constants[step.place], x, y)
-        return [np.asarray(q, g.dtype) for q, g in zip(found, y, strict=True)]
+        return [np.asarray(q, g and g.dtype) for q, g in zip(found, y, strict=True)]
 
     def step(self, step: Step) -> Array:
         match step:

@@ -34,6 +34,8 @@ from shohin.compress.steps import (
     Stored,
     Table,
     Whole,
+    made,
+    places_of,
 )
 from shohin.core import dtypes, interp
 from shohin.core.errors import QuantizationError
@@ -48,7 +50,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Lowered:
-    """``graph`` takes the inputs' integers (of ``input_grids``; None: an index as it is) and gives the outputs' (of
+    """``graph`` takes the inputs' integers (of ``input_grids``; None: an index, int32) and gives the outputs' (of
     ``output_grids``; None: positions).
 
     ``places`` names the outputs; ``ranges`` has the proved range of every integer value.
@@ -83,7 +85,7 @@ def lower(net: Quantized, *avals: Aval, every: bool = False) -> Lowered:
         )
     grids, constants = net.grids(), stored(net)
     entered = {s.inputs[0]: s.output for s in program.steps if isinstance(s, Entry)}
-    wanted = [s.output for s in program.steps if not isinstance(s, Entry)] if every else list(program.outputs)
+    wanted = [k for s in program.steps if not isinstance(s, Entry) for k in made(s)] if every else list(program.outputs)
 
     def body(*inputs: Tensor) -> list[Tensor]:
         lowering = _Lowering(
@@ -93,11 +95,11 @@ def lower(net: Quantized, *avals: Aval, every: bool = False) -> Lowered:
 
     grid = lambda k: None if (name := program.values[k].grid) is None else grids[name]
     into = [grid(entered[k]) if k in entered else None for k in program.inputs]
-    graph = stage(body, [Aval(a.shape, a.dtype if g is None else g.dtype) for a, g in zip(avals, into, strict=True)]).graph
+    graph = stage(body, [Aval(a.shape, dtypes.int32 if g is None else g.dtype) for a, g in zip(avals, into, strict=True)]).graph
     verify(graph)
     whole = lambda v: (int(np.iinfo(v.dtype).min), int(np.iinfo(v.dtype).max))
     ranges = intervals.prove(graph, [whole(v) if g is None else g.limits for v, g in zip(graph.inputs, into, strict=True)])
-    place = {k: s.place for s in program.steps for k in (s.outputs if isinstance(s, Whole) else (s.output,))}
+    place = places_of(program)
     out = tuple(g if (g := grid(k)) is not None and g.dtype == v.dtype else None for k, v in zip(wanted, graph.outputs, strict=True))
     return Lowered(graph, tuple(into), out, tuple(place[k] for k in wanted), ranges)
 
@@ -113,8 +115,7 @@ class _Lowering:
         for step in self.program.steps:
             if not isinstance(step, Entry):
                 with interp.at(step.place.partition("/")[0]):
-                    made = self.whole(step) if isinstance(step, Whole) else [self.step(step)]
-                    self.now.update(zip(step.outputs if isinstance(step, Whole) else [step.output], made, strict=True))
+                    self.now.update(zip(made(step), self.whole(step) if isinstance(step, Whole) else [self.step(step)], strict=True))
         return [self.now[k] for k in wanted]
 
     def grid(self, value: int) -> Grid:

@@ -18,7 +18,7 @@ from shohin.compress.definitions import Grid
 from shohin.compress.fake import Fake, Scale
 from shohin.compress.freeze import freeze
 from shohin.compress.report import report
-from shohin.compress.steps import Norm, Program, Whole
+from shohin.compress.steps import Norm, Program, Whole, places_of
 from shohin.compress.walk import walk
 from shohin.core import dtypes, interp, trees
 from shohin.core.cells import Buffer, Cell
@@ -138,11 +138,10 @@ class Quantized(Module):
         with self._standing():
             values = fake.run([as_tensor(x) for x in inputs])
         found: dict[str, Array] = {}
-        for step in fake.program.steps:
-            q = values[step.output].concrete()
-            if fake.program.values[step.output].grid is not None:
-                bits = fake.program.values[step.output].bits
-                found[step.place] = q.astype(f"int{bits}") if q.dtype == np.float32 else q
+        for k, place in places_of(fake.program).items():
+            q, value = values[k].concrete(), fake.program.values[k]
+            if value.grid is not None:
+                found[place] = q.astype(f"int{value.bits}") if q.dtype == np.float32 else q
         return found
 
     def grids(self) -> dict[str, Grid]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from shohin.compress import extents
 from shohin.compress.steps import Add, Concat, Contract, Move, Mul, Norm, Pool, Table
-from shohin.compress.walk import Walk, module_of, quant_of, rule
+from shohin.compress.walk import RULES, Walk, module_of, quant_of, rule
 from shohin.core import dtypes
 from shohin.core.graph import Node, Var
 from shohin.core.op import Op, Quant
@@ -224,6 +224,8 @@ def _table(w: Walk, node: Node, constants: tuple[Any, ...]) -> None:
 @rule("share")
 def move(w: Walk, node: Node) -> None:
     """Elements moved or chosen: the grid stays. Positions (argmax) are integers that only an output may be."""
+    if node.operands[0] in w.inputs and node.operands[0].dtype in dtypes.INTEGER and node.results[0].dtype == dtypes.float32:
+        return _integer_input(w, node)
     constants: list[Any] = []
     for v in node.operands[1:]:
         if w.active(v) and (v not in w.inputs or w.active(node.operands[0])):
@@ -249,6 +251,17 @@ def move(w: Walk, node: Node) -> None:
     output = w.shared(node, source)
     inputs = (source, *(w.ids[v] for v in indices if w.active(v)))
     w.steps.append(Move(node.place, inputs, output, w.take(node), node.op, node.attrs, tuple(c for c in constants if c is not None)))
+
+
+def _integer_input(w: Walk, node: Node) -> None:
+    """An input of integers that becomes float: what is read by a logarithm, above 1 or not (Q12 j)."""
+    var, _, nodes = w.clamps(node.results[0], [node]) if w.least(node.results[0]) == 1 else (node.results[0], None, [node])
+    last = w.sole(var)
+    if last is None or quant_of(last).rule not in RULES:
+        raise w.refuse(node, "an input of integers is an index, or is read by a logarithm")
+    w.ids[last.operands[0]] = w.ids[node.operands[0]]
+    w.take(*nodes)
+    RULES[quant_of(last).rule](w, last)
 
 
 __all__ = ["add", "concat", "contraction", "move", "mul", "pool", "unary"]

@@ -190,6 +190,9 @@ class Definition(ABC):
     """One definition of Q12, for every interpreter. Grids are given as they stand, ``s`` an array or a tensor; those of
     the outputs are followed by the step's inner ones."""
 
+    smooth = True
+    """Has the float operator a gradient?"""
+
     def tables(self, step: Whole, x: Sequence[Any], y: Sequence[Any]) -> dict[str, Array]:
         """Constants that follow from the grids ``x`` of the inputs and ``y`` of the outputs alone (NumPy)."""
         return {}
@@ -235,6 +238,16 @@ class Value:
     bits: int = 8
 
 
+def places_of(program: Program) -> dict[int, str]:
+    """The place of every value that a step makes; results of one step but the first are numbered."""
+    return {v: s.place if k == 0 else f"{s.place} result {k}" for s in program.steps for k, v in enumerate(made(s))}
+
+
+def made(step: Step) -> tuple[int, ...]:
+    """The values that a step makes."""
+    return step.outputs if isinstance(step, Float | Whole) else (step.output,)
+
+
 @dataclass(frozen=True)
 class Program:
     """A network as steps. ``observed``: grid -> the value of ``graph`` whose range makes it; ``fixed``: given grids; ``probes``:
@@ -252,3 +265,7 @@ class Program:
     probes: Mapping[str, Probe]
     cleared: tuple[str, ...]
     refused: tuple[str, ...]
+
+    def grid(self, value: int) -> str | None:
+        """The name of a value's grid."""
+        return self.values[value].grid

@@ -262,6 +262,12 @@ class Walk:
         a, b = (constant if isinstance(v, str) else v for v in bounds)
         return a, b
 
+    def least(self, var: Var) -> float | None:
+        """The lower bound of the one clamp that reads ``var``."""
+        node = self.sole(var)
+        clamp = None if node is None else self.clamp_of(node)
+        return None if clamp is None else clamp[0]
+
     def clamps(self, var: Var, before: Sequence[Node]) -> tuple[Var, Clamp, list[Node]]:
         """Clamp-like activations that follow as sole consumers, as one: the last value, bounds, all nodes so far."""
         clamp: Clamp = None

@@ -81,7 +81,7 @@ def cost(net: Module, device: str = "host") -> Callable[[Any], Cost]:
             if isinstance(net, Quantized):
                 graph = pack_weights(lower(net, Aval(one, np.dtype(np.float32))).graph, net)
             else:
-                graph = float_graph(net, one)
+                graph = float_graph(net, [Aval(one, np.dtype(np.float32))])
         places = _places(graph)
         s = art.sections
         return Cost(

@@ -44,6 +44,7 @@ from shohin.nn.norm import (
     rms_norm,
 )
 from shohin.nn.recurrent import GRU, LSTM
+from shohin.nn.resize import resize_bilinear
 from shohin.nn.simple import (
     ELU,
     GELU,
@@ -75,6 +76,6 @@ __all__ = [
     "AdaptiveAvgPool2d", "AvgPool2d", "Dropout", "Flatten", "GlobalAvgPool", "Identity", "MaxPool2d", "Sequential",
     "ELU", "GELU", "Hardsigmoid", "Hardswish", "LeakyReLU", "ReLU", "ReLU6", "SiLU", "Sigmoid", "Softmax", "Tanh",
     "attention", "batch_norm", "dropout", "elu", "gelu", "group_norm", "hardsigmoid", "hardswish", "l2_norm", "layer_norm",
-    "leaky_relu", "log_softmax", "relu", "relu6", "rms_norm", "sigmoid", "silu", "softmax", "stop_gradient", "tanh",
+    "leaky_relu", "log_softmax", "relu", "relu6", "resize_bilinear", "rms_norm", "sigmoid", "silu", "softmax", "stop_gradient", "tanh",
     "accuracy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss", "l1_loss", "mse_loss",
 ]  # fmt: skip

@@ -96,7 +96,7 @@ relu6 = elementwise("relu6", numpy=lambda x: np.minimum(np.where(x < 0, np.zeros
 
 exp = elementwise("exp", numpy=np.exp, body=loop.exp, vjp=lambda x, y, g: g * y, source=API, edges=(0.0, INF, -INF, NAN, 88.0, -103.0))
 expm1 = elementwise("expm1", numpy=np.expm1, body=loop.expm1, vjp=lambda x, y, g: g * (y + 1), source=API, edges=(0.0, 1e-10, -1e-5, INF, -INF))
-log = elementwise("log", numpy=np.log, body=loop.log, vjp=lambda x, y, g: g / x, domain=(0.1, 9.0), source=API, edges=(0.0, 1.0, INF, -1.0, 1e-40))
+log = elementwise("log", numpy=np.log, body=loop.log, vjp=lambda x, y, g: g / x, domain=(0.1, 9.0), source=API, edges=(0.0, 1.0, INF, -1.0, 1e-40), quant=Quant("table", rule="Q12 log"))
 log1p = elementwise("log1p", numpy=np.log1p, body=loop.log1p, vjp=lambda x, y, g: g / (x + 1), domain=(-0.5, 3.0), source=API, edges=(0.0, 1e-10, -1.0))
 sqrt = elementwise("sqrt", numpy=np.sqrt, body=loop.sqrt, vjp=lambda x, y, g: g * 0.5 / y, domain=(0.1, 9.0), source=API, tol=EXACT, edges=(0.0, INF, -1.0))
 sin = elementwise("sin", numpy=np.sin, body=loop.sin, vjp=lambda x, y, g: g * cos(x), source=API, edges=(0.0, -0.0, 1000.0))
