@@ -155,7 +155,8 @@ class Fake:
         if self.training:
             x, y = ([self.program.grid(k) and self.scale(k) for k in numbers] for numbers in (step.inputs, step.outputs))
             y += [self.grids[g] for g in step.inner]
-            c |= {k: stop_gradient(v) for k, v in step.definition.fold(step, given(step, self.params), x, y).items()}
+            folded = step.definition.fold(step, given(step, self.params), x, y)
+            c |= {k: stop_gradient(v) if v.dtype in dtypes.NUMERIC else v for k, v in folded.items()}
         found = step.definition.integers(step, _Floats(self, step, c))
         if not step.definition.smooth:
             return [math.astype(q, dtypes.float32) for q in found]

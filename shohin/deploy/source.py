@@ -101,7 +101,7 @@ extern "C" {{
 #endif
 #endif
 """
-    source = f'{body}\n{SELFCHECK.replace("NAME", name)}'
+    source = f'{body}\n{SELFCHECK.replace("NAME", name).replace("ROOTS", ROOTS if "__builtin_sqrtf(" in body else "")}'
     if packed:
         source += run_text(name, graph.inputs, graph.outputs)
     for suffix, v, g, enters in boundaries:
@@ -154,6 +154,13 @@ int NAME_selfcheck(void) {
   a = 0x1.000002p+0f; b = 0x1.fffffcp-1f; c = -1.0f; r = a * b; r = r + c; if (r != 0.0f) return 5; /* no contraction */
   a = 1.0f; b = 0x1p-24f; r = a + b; if (r != 1.0f) return 6;       /* round to nearest */
   r = -a - b; if (r != -1.0f) return 7;
-  return 0;
+  a = 0x1.73e1bcp+0f; b = 0x1.8d5cc4p+0f; r = a / b; if (r != 0x1.df2b18p-1f) return 8; /* quotients and roots that */
+  a = 0x1.381688p+0f; b = 0x1.94453cp+0f; r = a / b; if (r != 0x1.8b40bep-1f) return 9; /* estimates miss */
+ROOTS  return 0;
 }
+"""
+ROOTS = """\
+  a = 0x1.c93e46p+1f; r = __builtin_sqrtf(a); if (r != 0x1.e3d9p+0f) return 10;
+  a = 0x1.cb75fp+1f; r = __builtin_sqrtf(a); if (r != 0x1.e504fcp+0f) return 11;
+  a = 0x1.30a848p+1f; r = __builtin_sqrtf(a); if (r != 0x1.8af2e6p+0f) return 12;
 """

@@ -24,6 +24,9 @@ if(CMAKE_C_COMPILER_ID MATCHES "GNU|Clang")
   target_compile_options(@NAME@ PRIVATE -ffp-contract=off)
 endif()
 
+if(UNIX)
+  target_link_libraries(@NAME@ PUBLIC m) # gcc calls sqrtf for its errno
+endif()
 if(NOT CMAKE_CROSSCOMPILING AND CMAKE_SOURCE_DIR STREQUAL CMAKE_CURRENT_SOURCE_DIR)
   add_executable(@NAME@_example example.c)
   set_target_properties(@NAME@_example PROPERTIES C_STANDARD 11 C_STANDARD_REQUIRED ON C_EXTENSIONS OFF)
