@@ -169,10 +169,13 @@ class Walk:
         return None
 
     def state(self, node: Node, k: int, grid: str, bits: int) -> int:
-        """The number of a state on its grid."""
+        """The number of a state on its grid; one that does not depend on the input is one row, alike for all examples."""
         var = node.operands[k]
         if not self.active(var):
-            return self.stored(node, var, var, grid, bits)
+            data = self.parameters.constant(var)
+            if data is None or (data != data[:1]).any():
+                raise self.refuse(node, "its first state is a parameter, or differs between examples; make it an input")
+            return self.stored(node, var, self.parameters.add(data[:1]), grid, bits)
         number = self.gridded(var)
         mine = self.values[number].grid
         same = mine == grid or (mine in self.fixed and self.fixed[mine] == self.fixed.get(grid))
@@ -222,7 +225,7 @@ class Walk:
         for k, (var, (name, bits)) in enumerate(zip(results, grids or [(node.place, 8)], strict=True)):
             self.ids[var] = self.new(var, name, bits)
             self.producer[var] = node.place if k == 0 else f"{node.place} result {k}"
-        operands = tuple(("value", inputs[k]) if k in inputs else ("param", self.parameters.number(v)) for k, v in enumerate(node.operands))
+        operands = tuple(("value", inputs[k]) if self.active(v) else ("param", self.parameters.number(v)) for k, v in enumerate(node.operands))
         outputs = tuple(self.ids[v] for v in results)
         self.steps.append(Whole(node.place, tuple(inputs.values()), outputs[0], self.take(*nodes), definition, node.op,
                                 node.attrs, operands, outputs, clamp, facts, tuple(inner)))  # fmt: skip

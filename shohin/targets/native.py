@@ -117,7 +117,7 @@ class NativeProgram:
     def run(self, x: np.ndarray) -> np.ndarray:
         """Outputs (n, output_size) for ``x`` (n, ...) of the network's dtype."""
         x = self.source.inputs(x)
-        out = np.empty((len(x), self.source.output_size), self.source.dtype)
+        out = np.zeros((len(x), self.source.output_size), self.source.dtype)
         done = self._run(x, out, self._arena, len(x))
         if done != len(x):
             raise TargetError(f"{self.source.name}_run failed for input {done}")

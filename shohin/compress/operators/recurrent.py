@@ -128,6 +128,12 @@ def _split(x: Any, count: int) -> list[Any]:
     return [x[..., k * n : (k + 1) * n] for k in range(count)]
 
 
+def _first(site: Site, k: int, dtype: Any) -> Tensor:
+    """The first state of every example."""
+    state = math.astype(site.q(k), dtype)
+    return move.broadcast_to(state, (site.q(0).shape[0], state.shape[-1]))
+
+
 def _p(x: Tensor) -> Tensor:
     return math.clip(x, -fixed.LIMIT, fixed.LIMIT)
 
@@ -203,7 +209,7 @@ class Gru(_Cell):
             new = math.astype(new, np.int16)
             return new, new
 
-        last, ys = _turns(step, site, turn, math.astype(site.q(1), np.int16))
+        last, ys = _turns(step, site, turn, _first(site, 1, np.int16))
         return [ys, last]
 
     def reference(self, step: Whole, q: Sequence[Array], c: Mapping[str, Array], x: Sequence[Any], y: Sequence[Any]) -> Sequence[Array]:
@@ -267,7 +273,7 @@ class Lstm(_Cell):
             new = math.astype(new, np.int16)
             return (new, cell), new
 
-        (last, cell), ys = _turns(step, site, turn, (math.astype(site.q(1), np.int16), _wide_int(site.q(2))))
+        (last, cell), ys = _turns(step, site, turn, (_first(site, 1, np.int16), _first(site, 2, np.int32)))
         return [ys, last, cell]
 
     def reference(self, step: Whole, q: Sequence[Array], c: Mapping[str, Array], x: Sequence[Any], y: Sequence[Any]) -> Sequence[Array]:
