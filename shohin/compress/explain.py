@@ -32,15 +32,14 @@ def explain(before: Module, net: Module, example: Any, chosen: Mapping[str, Mapp
 
 def _line(step: Step, program: Program, changed: Mapping[str, Sequence[str]]) -> tuple[str, str]:
     extra = changed.get(module_of(step.place), ())
+    integers = f"int{program.values[step.output].bits}"
     match step:
-        case Entry() | Regrid() | Stored() | Whole() if program.values[step.output].bits != 8:
-            return f"int{program.values[step.output].bits}", f"{type(step.definition).__name__.lower()}, whole" if isinstance(step, Whole) else "onto a grid of more bits"
         case Regrid():
-            return "int8", "fewer bits for what reads it"
+            return integers, "another width for what reads it"
         case Stored():
-            return "int8", "a parameter on a grid of its own"
+            return integers, "a parameter on a grid of its own"
         case Entry():
-            return "int8", "float32 comes onto a grid"
+            return integers, "float32 comes onto a grid"
         case Float():
             refused = any(text.startswith(f"{step.place}:") for text in program.refused)
             scheme = ", ".join(["float32", *(extra if step.op.kind == "contraction" else ())])
@@ -50,8 +49,10 @@ def _line(step: Step, program: Program, changed: Mapping[str, Sequence[str]]) ->
             text = f"{step.terms} products a sum"
             scheme = ", ".join([f"int8 x int{step.bits} -> int32 -> int8", *extra])
             return scheme, text + (f", takes in {', '.join(absorbed)}" if absorbed else "")
+        case Whole():
+            return integers, "one operator, quantized whole"
         case Move():
-            return "int8", "shares the grid of its input"
+            return integers, "shares the grid of its input"
         case _:
             absorbed = [n.partition("/")[2].partition("#")[0] for n in step.nodes[1:]]
             own = "a table of 256" if step.kind == "table" else "a grid of its own"

@@ -28,7 +28,10 @@ def freeze(program: Program, params: Sequence[Array], grids: Mapping[str, Grid])
     for step in program.steps:
         x = [_grid(program, k, grids) for k in step.inputs]
         y = _grid(program, step.output, grids)
-        made = constants(step, params, x, y) if not isinstance(step, Whole) else _whole(step, params, x, [*(_grid(program, k, grids) for k in step.outputs), *(grids[g] for g in step.inner)])
+        if isinstance(step, Whole):
+            made = _whole(step, params, x, [*(_grid(program, k, grids) for k in step.outputs), *(grids[g] for g in step.inner)])
+        else:
+            made = constants(step, params, x, y)
         if made:
             found[step.place] = made
         if isinstance(step, Contract):

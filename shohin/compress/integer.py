@@ -93,7 +93,7 @@ class Reference:
     def whole(self, step: Whole) -> Sequence[Array]:
         x, y = ([g and self.grids[g] for g in map(self.program.grid, numbers)] for numbers in (step.inputs, step.outputs))
         found = step.definition.reference(step, [self.now[k] for k in step.inputs], self.constants[step.place], x, y)
-        return [np.asarray(q, g and g.dtype) for q, g in zip(found, y, strict=True)]
+        return [np.asarray(q, self.grid(k).dtype) for q, k in zip(found, step.outputs, strict=True)]
 
     def step(self, step: Step) -> Array:
         match step:

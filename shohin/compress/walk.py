@@ -197,7 +197,8 @@ class Walk:
             number = self.regridded[k, grid] = self.new(var, grid, bits)
             if grid not in self.fixed and grid not in self.probes:
                 self.observed[grid] = var
-            self.steps.append(Regrid(f"{self.producer[var]} int{bits}", (k,), number, ()))
+            place = grid if bits == 8 else f"{self.producer[var]} for {grid}"
+            self.steps.append(Regrid(place, (k,), number, ()))
         return self.regridded[k, grid]
 
     def operand(self, node: Node, var: Var) -> int:

@@ -213,13 +213,17 @@ def test_the_logarithm_of_an_integer_input():
     e = np.concatenate([rng.integers(-5, 2**31 - 1, (9, 10)), [ends], 2 ** rng.integers(0, 31, (9, 10))]).astype(np.int32)
     small = quantized(Of(lambda net, e: math.log(math.maximum(math.astype(e, np.float32), 1.0))), e)
     assert differing(small, e)[0] == {}
-    (place, q), grid = list(integers(small, e).items())[-1], list(small.grids().values())[0]
+    place, name = output(small, e)
+    q, grid = integers(small, e)[place], small.grids()[name]
     assert np.abs(d.quantize(np.log(np.maximum(e.astype(np.float64), 1)), grid).astype(int) - q).max() <= 1
     assert "an input of integers is an index, or is read by a logarithm" in refused(lambda net, e: math.exp(math.astype(e, np.float32)), e)
 
 
-def test_what_explain_says_of_them():
+def test_what_explain_and_report_say_of_them():
     rng = np.random.default_rng(0)
     net = Of(lambda net, x: nn.softmax(net.g(x)[0]) + net.p, g=nn.GRU(6, 8), p=nn.Param(np.ones((7, 8), np.float32)))
-    text = Plan([("*", Quantize())]).explain(net, rng.normal(size=(4, 7, 6)).astype(np.float32))
-    assert "g/gru#0" in text and "int16" in text and "a parameter on a grid of its own" in text and "softmax" in text
+    x = rng.normal(size=(4, 7, 6)).astype(np.float32)
+    text = Plan([("*", Quantize())]).explain(net, x)
+    assert "g/gru#0" in text and "int16" in text and "a parameter on a grid of its own" in text and "quantized whole" in text
+    assert "g.weight_hh_l0" in (lines := {r.split()[0]: r.split() for r in sh.compress.report(quantized(net, x)).splitlines()})
+    assert lines["g.weight_hh_l0"][-2:] == ["768", "192"] and lines["p"][-2:] == ["224", "56"]

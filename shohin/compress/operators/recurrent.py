@@ -72,7 +72,7 @@ class _Cell(Definition):
     """Pre-activations ``P = clip(u + bias + v, -(2^18-1), 2^18-1)``, u of the input and v of the state by Q3, each with
     weights of its own scale."""
 
-    gates: Sequence[float]
+    gates: tuple[float, ...]
     """The grid of each gate's pre-activation."""
 
     def see(self, facts: Mapping[str, Any], operands: Sequence[Tensor], results: Sequence[Tensor]) -> Tensor:
@@ -81,7 +81,7 @@ class _Cell(Definition):
 
     def fold(self, step: Whole, params: Mapping[int, Tensor], x: Sequence[Any], y: Sequence[Any]) -> dict[str, Tensor]:
         (i, h), top = step.facts["weights"], float(d.most(step.facts["bits"]))
-        grids = move.asarray(np.repeat(f32(self.gates), params[i].shape[0] // len(self.gates)))
+        grids = move.asarray(np.repeat(np.asarray(self.gates, f32), params[i].shape[0] // len(self.gates)))
         found: dict[str, Tensor] = {}
         for name, w, s in (("x", params[i], x[0].s), ("h", params[h], f32(TANH))):
             s_w = math.maximum(reduce.max(math.abs(w), axis=1) / top, 2.0**-40)
