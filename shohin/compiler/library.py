@@ -68,7 +68,8 @@ def emit_variants(variants: Sequence[Variant], name: str, *, align: int = 16, ab
     head = f"#define {name}_ARENA_BYTES {max(arena, 1)}\n"
     banner = _block([*about.splitlines(), f"Arena: {max(arena, 1):,} bytes, aligned to {align}.", "", *tables[0].splitlines()])
     include = [f'#include "{header}"'] if header else []
-    return "\n".join([banner, *include, ctext.HEADER, ALIGN, head, *(text for _, text in constants.values()), *parts])
+    hide = [HIDE] if any("sh_hide(" in p for p in parts) else []
+    return "\n".join([banner, *include, ctext.HEADER, ALIGN, head, *hide, *(text for _, text in constants.values()), *parts])
 
 
 def _block(lines: Sequence[str]) -> str:
@@ -81,6 +82,18 @@ ALIGN = """\
 #else
 #define SH_ALIGN 16
 #endif
+"""
+
+HIDE = """\
+/* Constants, as values that clang for MVE does not know: it makes wrong code of an int times a literal power of two. */
+static inline const void *sh_hide(const void *constants) {
+#if defined __clang__ && defined __ARM_FEATURE_MVE
+    const void *volatile hidden = constants;
+    return hidden;
+#else
+    return constants;
+#endif
+}
 """
 
 
@@ -115,9 +128,14 @@ def _emit(v: Variant, name: str, align: int, constants: dict[tuple[Any, ...], tu
                 plain = f"{name}_{re.sub(r'[^A-Za-z0-9_]', '_', b.name)}"
                 c = next(c for k in range(len(taken) + 1) if (c := f"{plain}_v{k}" if k else plain) not in taken)
                 constants[key] = (c, _constant(c, b, data, roles.get(b.name, "")))
-            where[b.name] = constants[key][0]
+            where[b.name] = f"sh_hide({constants[key][0]})" if _powers(data) else constants[key][0]
     texts = [f.text.replace(PLACEHOLDER, names[text]) for text, f in functions.items()]
     return "\n".join([ctext.render(needs), *texts, _run(program, name, steps, memory, names, where)]), memory.arena_bytes, _table(program, steps, memory)
+
+
+def _powers(data: np.ndarray[Any, Any]) -> bool:
+    """Are there float32 powers of two, which clang for MVE must not know as literals?"""
+    return data.dtype == np.float32 and bool((np.abs(np.frexp(data)[0]) == 0.5).any())
 
 
 def _what(place: str) -> str:
