@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from shohin.compiler.captures import refusals
+from shohin.compress.integer import aval_of
 from shohin.compress.lowering import lower
 from shohin.compress.palettize import pack_weights
 from shohin.compress.quantized import Quantized
@@ -39,7 +40,7 @@ def export(net: Module, example: Any, *, device: str, to: str | Path, name: str 
     for a in avals:
         if not a.shape or (len(avals) == 1 and len(a.shape) < 2):
             raise DeployError(f"export: example has shape {a.shape}, expected a batch of inputs")
-    ones = [Aval((1, *a.shape[1:]), a.dtype if a.dtype in (np.int32, np.int64) else np.dtype(np.float32)) for a in avals]
+    ones = one_each(avals)
     folder = Path(to)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,6 +72,11 @@ def export(net: Module, example: Any, *, device: str, to: str | Path, name: str 
     n = len(graph.inputs)
     return write_artefact(folder, device=target.name, inputs=boundaries("x", graph.inputs, every[:n]),
                           outputs=boundaries("y", graph.outputs, every[n:]), kernels=text.kernels)  # fmt: skip
+
+
+def one_each(avals: Iterable[Aval]) -> list[Aval]:
+    """Inputs for a batch of one: an index as it is, else float32."""
+    return [Aval((1, *a.shape[1:]), aval_of(a).dtype) for a in avals]
 
 
 def float_graph(net: Module, avals: Sequence[Aval]) -> Graph:

@@ -11,13 +11,18 @@ import pytest
 
 import shohin as sh
 from shohin import nn
+from shohin.compiler.kernel import GENERIC
+from shohin.compiler.library import emit_library
+from shohin.compiler.lowering import lower
 from shohin.core.errors import DeployError
 from shohin.core.tensor import as_tensor
+from shohin.core.trace import stage
 from shohin.deploy.artefact import load_artefact
 from shohin.deploy.library import build_library
 from shohin.deploy.measure import to_input
 from shohin.deploy.packed import pack, unpack
 from shohin.nn import models
+from shohin.ops import math
 from tests.compress.whole import CASES, NETS, Of, adversarial, filled, quantized
 from tests.targets.emulator import require_emulator
 
@@ -59,6 +64,7 @@ def test_no_integer_of_any_operator_differs_in_what_is_shipped(case, tmp_path):
     assert found.differing == 0 and found.compared > 9 * len(rows) * 500, str(found)
 
 
+@pytest.mark.slow
 def test_a_keyword_transformer_is_shipped_whole(tmp_path):
     require_emulator()
     sh.seed(0)
@@ -70,6 +76,8 @@ def test_a_keyword_transformer_is_shipped_whole(tmp_path):
     found = same(small, [x], tmp_path, board=4)
     assert found.differing == 0, str(found)
     a, b = net(as_tensor(x)).numpy(), small(as_tensor(x)).numpy()
+    assert (sh.jit(lambda m, x: m(x))(small, as_tensor(x)).numpy() == b).all()
+    assert sh.cost(small, device="cortex-m55")(x).macs > 100_000
     assert 10 * np.log10((a**2).sum() / ((a - b) ** 2).sum()) > 25
 
 
@@ -93,8 +101,8 @@ def test_a_recurrent_keyword_network_carries_its_state(layer, tmp_path):
     found = same(small, [x, *states], tmp_path, board=1)
     assert found.differing == 0, str(found)
 
-    art = sh.export(small, (x, *zeros), device="host", to=tmp_path / "turns")
-    library = build_library(art.folder, tmp_path / "turns" / "build")
+    art = load_artefact(tmp_path / "host")
+    library = build_library(art.folder, tmp_path / "turns")
     parts = lambda side: [(b.shape, b.dtype) for b in side]
     state = unpack(to_input(art, library, (x, *zeros)), parts(art.inputs))[1:]
     for t in range(0, 24, 3):
@@ -129,6 +137,15 @@ def test_multipliers_that_fill_one_vector_with_a_power_of_two(tmp_path):
     art = sh.export(small, x[:1], device="cortex-m55", to=tmp_path)
     assert sh.compare(small, art, (x,), board=6).differing == 0
     assert "sh_hide(" in (tmp_path / "network.c").read_text()
+
+
+def test_products_of_integers_and_literal_powers_of_two_are_hidden():
+    q = np.zeros((4, 5), np.int32)
+    texts = [emit_library(lower(stage(f, [as_tensor(q).aval]).graph, GENERIC), "net") for f in (
+        lambda q: [math.astype(q, np.float32) * 0.5], lambda q: [0.25 * math.astype(q, np.float32)], lambda q: [math.astype(q, np.float32) / 8.0],
+        lambda q: [math.astype(q, np.float32) * 0.3],
+    )]  # fmt: skip
+    assert [t.count("sh_opaque(") for t in texts] == [2, 2, 2, 0]
 
 
 def test_a_file_holds_whole_operators(tmp_path):

@@ -193,7 +193,7 @@ class Gru(_Cell):
         n = b_i.shape[0] // 3
         state = move.concat([units["sh"][: 2 * n] / grids[: 2 * n], units["sh"][2 * n :] / inner], axis=0)
         bias = move.concat([(b_i + b_h)[: 2 * n], b_i[2 * n :]], axis=0)
-        return {"Mx": _wide(units["sx"] / grids), "Mh": _wide(state), "b": _bias(bias, grids), "bn": _bias(b_h[2 * n :], inner), "Mn": inner * 0.5}
+        return {"Mx": _wide(units["sx"] / grids), "Mh": _wide(state), "b": _bias(bias, grids), "bn": _bias(b_h[2 * n :], inner), "Mn": _wide(inner * 0.5)}
 
     def integers(self, step: Whole, site: Site) -> Sequence[Tensor]:
         c = site.c
@@ -257,7 +257,7 @@ class Lstm(_Cell):
     def scaled(self, step: Whole, params: Mapping[int, Tensor], units: Mapping[str, Tensor], grids: Tensor, inner: Tensor) -> dict[str, Tensor]:
         b_i, b_h = _both(step, params)
         return {"Mx": _wide(units["sx"] / grids), "Mh": _wide(units["sh"] / grids), "b": _bias(b_i + b_h, grids),
-                "Mi": 2.0**-31 / inner, "Mc": inner * 2.0**15}  # fmt: skip
+                "Mi": _wide(2.0**-31 / inner), "Mc": _wide(inner * 2.0**15)}  # fmt: skip
 
     def integers(self, step: Whole, site: Site) -> Sequence[Tensor]:
         c = site.c
