@@ -83,8 +83,9 @@ def emit_variants(variants: Sequence[Variant], name: str, *, align: int = 16, ab
     head = f"#define {name}_ARENA_BYTES {max(arena, 1)}\n{HOOK.replace('NAME', name)}"
     banner = _block([*about.splitlines(), f"Arena: {max(arena, 1):,} bytes, aligned to {align}.", "", *tables[0].splitlines()])
     include = [f'#include "{header}"'] if header else []
+    hide = [HIDE] if any("sh_hide(" in p for p in parts) else []
     placed = (_where(variants, users[c], text) for c, text in constants.values())
-    return Library("\n".join([banner, *include, ctext.HEADER, ALIGN, head, *placed, *parts]), memory, first)
+    return Library("\n".join([banner, *include, ctext.HEADER, ALIGN, head, *hide, *placed, *parts]), memory, first)
 
 
 def _where(variants: Sequence[Variant], users: Sequence[int], text: str) -> str:
@@ -112,6 +113,18 @@ HOOK = """\
 #define NAME_STEP(number, place) ((void)0)
 #endif
 """
+HIDE = """\
+/* Constants, as values that clang for MVE does not know: it makes wrong code of an int times a literal power of two. */
+static inline const void *sh_hide(const void *constants) {
+#if defined __clang__ && defined __ARM_FEATURE_MVE
+    const void *volatile hidden = constants;
+    return hidden;
+#else
+    return constants;
+#endif
+}
+"""
+
 
 
 def _emit(v: Variant, name: str, align: int, constants: dict[tuple[Any, ...], tuple[str, str]]) -> tuple[str, Plan, tuple[int, ...], str, set[str]]:
@@ -134,6 +147,7 @@ def _emit(v: Variant, name: str, align: int, constants: dict[tuple[Any, ...], tu
     needs = [n for f in functions.values() for n in f.needs]
     used = {n for s in steps for p in s.phases for n in p.function.slots}
     where: dict[str, str] = {}
+    mine: set[str] = set()
     roles = _roles(program)
     for b in program.buffers:
         if b.role == "const" and b.name in used:
@@ -144,8 +158,8 @@ def _emit(v: Variant, name: str, align: int, constants: dict[tuple[Any, ...], tu
                 plain = f"{name}_{re.sub(r'[^A-Za-z0-9_]', '_', b.name)}"
                 c = next(c for k in range(len(taken) + 1) if (c := f"{plain}_v{k}" if k else plain) not in taken)
                 constants[key] = (c, _constant(c, b, data, roles.get(b.name, "")))
-            where[b.name] = constants[key][0]
-    mine = set(where.values())
+            mine.add(constants[key][0])
+            where[b.name] = f"sh_hide({constants[key][0]})" if _powers(data) else constants[key][0]
     texts = [f.text.replace(PLACEHOLDER, names[text]) for text, f in functions.items()]
     text = "\n".join([ctext.render(needs), *texts, _run(program, name, steps, memory, names, where)])
     return text, memory, _first_read(steps, buffers), _table(program, steps, memory), mine
@@ -164,6 +178,11 @@ def _first_read(steps: Sequence[Emitted], buffers: Mapping[str, Buffer]) -> tupl
         seen |= new
         found.append(sum(buffers[n].nbytes for n in new))
     return tuple(found)
+
+
+def _powers(data: np.ndarray[Any, Any]) -> bool:
+    """Are there float32 powers of two, which clang for MVE must not know as literals?"""
+    return data.dtype == np.float32 and bool((np.abs(np.frexp(data)[0]) == 0.5).any())
 
 
 def _what(place: str) -> str:

@@ -34,6 +34,10 @@ def lower(expr: Expr) -> Expr | None:
             return Bin("eq", Bin("sub", a, a), const(0, a.dtype))
         case Un("abs", a):
             return _abs(a)
+        case Bin("mul" | "div", a, b) if expr.dtype == dtypes.float32 and ((_from_int(a) and _power(b)) or (_power(a) and _from_int(b))):
+            # clang 22 makes wrong MVE code of int -> float times a literal power of two (2^-16; 2^-1 under a predicate)
+            hidden = [Intrinsic("opaque", (v,), dtypes.float32) if _power(v) else v for v in (a, b)]
+            return Bin(expr.op, *hidden)
         case Un("floor" | "ceil" | "trunc" | "rint", a) if a.dtype not in dtypes.FLOATING:
             return a
         case Un("invert", a) if a.dtype == dtypes.bool_:
@@ -44,6 +48,16 @@ def lower(expr: Expr) -> Expr | None:
             raise IRError(f"div of {a.dtype.name}: cast to a float first, or use floordiv")
         case _:
             return None
+
+
+def _from_int(e: Expr) -> bool:
+    """Was it an integer just before?"""
+    return isinstance(e, Cast | Raw) and e.a.dtype in dtypes.INTEGER
+
+
+def _power(e: Expr) -> bool:
+    """Is it a literal power of two?"""
+    return isinstance(e, Const) and abs(math.frexp(float(e.value))[0]) == 0.5
 
 
 def _abs(a: Expr) -> Expr:
@@ -138,10 +152,7 @@ def _requant(r: Requant) -> Expr:
         return e if e.dtype == i32 else Raw(e, i32)
 
     z = as_int(r.z)
-    M = as_float(r.M)
-    if isinstance(r.M, Const) and abs(math.frexp(float(r.M.value))[0]) == 0.5:
-        # clang 22 makes wrong MVE code of int -> float times a literal power of two (2^-16; 2^-1 under a predicate)
-        M = Intrinsic("opaque", (r.M,), f32)
+    M = Intrinsic("opaque", (r.M,), f32) if _power(r.M) else as_float(r.M)  # as for any product
     value = Bin("mul", as_float(r.acc), M)
     low = as_float(Bin("sub", as_int(r.lo), z))
     high = as_float(Bin("sub", as_int(r.hi), z))

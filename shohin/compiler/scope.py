@@ -298,8 +298,9 @@ class CIntrinsic:
 INTRINSICS: dict[str, CIntrinsic] = {
     "opaque": CIntrinsic(
         scalar="sh_opaque({0})",
-        helper="/* x, as a value that the compiler does not know */\n"
-        "static inline float sh_opaque(float x) {\n    volatile float y = x;\n    return y;\n}\n",
+        helper="/* x, as a value that clang for MVE does not know: it makes wrong code of an int times a literal power of two */\n"
+        "static inline float sh_opaque(float x) {\n#if defined __clang__ && defined __ARM_FEATURE_MVE\n"
+        "    volatile float y = x;\n    return y;\n#else\n    return x;\n#endif\n}\n",
     )
 }
 

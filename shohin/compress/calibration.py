@@ -15,7 +15,7 @@ BATCH = 64
 
 
 def batches(calibration: Any) -> Iterator[tuple[np.ndarray[Any, Any], ...]]:
-    """float32 inputs of a data set, an array, or a tuple of arrays (one an input), up to 64 examples at a time."""
+    """Inputs of a data set, an array, or a tuple of arrays (one an input), up to 64 examples at a time."""
     if isinstance(calibration, Dataset):
         calibration = calibration.x
     arrays = tuple(map(_array, calibration)) if isinstance(calibration, tuple) else (_array(calibration),)
@@ -27,8 +27,8 @@ def batches(calibration: Any) -> Iterator[tuple[np.ndarray[Any, Any], ...]]:
 
 def _array(x: Any) -> np.ndarray[Any, Any]:
     array = x.numpy() if isinstance(x, Tensor) else np.asarray(x)
-    if array.dtype != np.float32:
-        raise PlanError(f"calibration data is {array.dtype}, expected float32 as the network takes it")
+    if array.dtype not in (np.float32, np.int32, np.int64):
+        raise PlanError(f"calibration data is {array.dtype}, expected float32 (indices: int32, int64) as the network takes it")
     return array
 
 

@@ -19,6 +19,7 @@ Array = np.ndarray[Any, Any]
 f32 = np.float32
 LEAST, MOST = f32(2.0**-40), f32(2.0**40)
 EXACT_FLOAT, EXACT_INT = 2**24, 2**31
+WIDE = 2.0**20
 LIMIT_BIAS = f32(2.0**60)
 
 
@@ -30,12 +31,25 @@ def rhe(v: Any) -> Any:
 # -------------------------------------------------------------------------------------------------- Q1, grids
 
 
+LIMITS = {8: (-128, 127), 16: (-32767, 32767), 32: (1 - 2**22, 2**22 - 1)}
+"""By bits: the integers of a grid (Q1; Q12 a, h)."""
+
+
 @dataclass(frozen=True)
 class Grid:
-    """int8 with q = x / s + z."""
+    """Integers of ``bits`` with q = x / s + z."""
 
     s: Any
     z: int
+    bits: int = 8
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        return LIMITS[self.bits]
+
+    @property
+    def dtype(self) -> Any:
+        return np.dtype(f"int{self.bits}")
 
 
 def grid(mn: Any, mx: Any, place: str = "") -> Grid:
@@ -52,11 +66,22 @@ def grid(mn: Any, mx: Any, place: str = "") -> Grid:
     return Grid(s, z)
 
 
+def power_grid(top: Any, bits: int, place: str = "") -> Grid:
+    """Q12 (g, h): a scale that is a power of two, for values up to ``top``: 2^-14 (int16) or 2^-22 (int32) times
+    2^max(0, ceil(log2(top)))."""
+    if not np.isfinite(top):
+        raise QuantizationError(f"{place} is not finite at calibration; look for NaN or inf in the calibration set or the weights")
+    mantissa, exponent = np.frexp(f32(top))
+    k = max(0, int(exponent) - (mantissa == 0.5))
+    return Grid(f32(2.0 ** (k - {16: 14, 32: 22}[bits])), 0, bits)
+
+
 def quantize(x: Any, g: Grid) -> Array:
-    """Q1, the host's side of an int8 input: a division; NaN gives -128, inf saturates."""
+    """Q1, the host's side of an input: a division; NaN gives the least integer, inf saturates."""
+    lo, hi = g.limits
     with np.errstate(all="ignore"):
-        v = clip(np.asarray(x, f32) / g.s, f32(-128 - g.z), f32(127 - g.z))
-    return (rhe(v).astype(np.int32) + g.z).astype(np.int8)
+        v = clip(np.asarray(x, f32) / g.s, f32(lo - g.z), f32(hi - g.z))
+    return (rhe(v).astype(np.int32) + g.z).astype(g.dtype)
 
 
 def dequantize(q: Any, g: Grid) -> Array:
@@ -85,10 +110,10 @@ def gain(k: Any) -> Array:
     return np.where(k < 0, -clip(-k, LEAST, MOST), clip(k, LEAST, MOST)).astype(f32)
 
 
-def multiplier(M: Any) -> Array:
-    """``|M| > 2^10 -> +-2^10``, ``|M| < 2^-40 -> 0``: no output changes; no inf, NaN or subnormal is left."""
+def multiplier(M: Any, most: float = 2.0**10) -> Array:
+    """``|M| > 2^10 -> +-2^10``, ``|M| < 2^-40 -> 0``: no output changes; no inf, NaN or subnormal is left. ``WIDE`` in Q12."""
     M = np.asarray(M, f32)
-    return np.where(np.abs(M) < LEAST, f32(0), clip(M, f32(-1024), f32(1024))).astype(f32)
+    return np.where(np.abs(M) < LEAST, f32(0), clip(M, f32(-most), f32(most))).astype(f32)
 
 
 def fold(b: Any, norm: Sequence[Any] | None, channels: int) -> tuple[Array, Array]:
@@ -147,11 +172,12 @@ def requant(acc: Any, M: Any, z: int, lo: int = -128, hi: int = 127) -> Array:
 
 def bounds(clamp: tuple[float, float] | None, g: Grid) -> tuple[int, int]:
     """lo, hi of a clamp-like activation [a, b] on the grid; relu gives (z, 127)."""
+    low, high = g.limits
     if clamp is None:
-        return -128, 127
+        return low, high
 
     def at(v: float) -> int:
-        return g.z + int(rhe(clip(f32(v) / g.s, f32(-128 - g.z), f32(127 - g.z))))
+        return g.z + int(rhe(clip(f32(v) / g.s, f32(low - g.z), f32(high - g.z))))
 
     with np.errstate(all="ignore"):
         return at(clamp[0]), at(clamp[1])
@@ -204,6 +230,12 @@ def pool_multiplier(s_x: Any, s_y: Any, n: Any) -> Array:
     """Q7, average pool: ``M_n = s_x / (s_y * float32(n))`` for every divisor in ``n``."""
     with np.errstate(all="ignore"):
         return multiplier(f32(s_x) / (f32(s_y) * np.asarray(n, f32)))
+
+
+def regrid_multiplier(s_x: Any, s_y: Any) -> Array:
+    """Q12 (a): ``M = s_x / s_y`` from one width to another."""
+    with np.errstate(all="ignore"):
+        return multiplier(f32(s_x) / f32(s_y), WIDE)
 
 
 def concat_multiplier(s_i: Any, s_y: Any) -> Array:

@@ -8,7 +8,7 @@ from typing import Any
 from shohin.compress.calibration import batches
 from shohin.compress.report import changes
 from shohin.compress.slots import Method
-from shohin.compress.steps import Contract, Entry, Float, Move, Program, Step
+from shohin.compress.steps import Contract, Entry, Float, Move, Program, Regrid, Step, Stored, Whole
 from shohin.compress.walk import module_of, walk
 from shohin.core.module import Module
 from shohin.core.op import Aval
@@ -32,9 +32,14 @@ def explain(before: Module, net: Module, example: Any, chosen: Mapping[str, Mapp
 
 def _line(step: Step, program: Program, changed: Mapping[str, Sequence[str]]) -> tuple[str, str]:
     extra = changed.get(module_of(step.place), ())
+    integers = f"int{program.values[step.output].bits}"
     match step:
+        case Regrid():
+            return integers, "another width for what reads it"
+        case Stored():
+            return integers, "a parameter on a grid of its own"
         case Entry():
-            return "int8", "float32 comes onto a grid"
+            return integers, "float32 comes onto a grid"
         case Float():
             refused = any(text.startswith(f"{step.place}:") for text in program.refused)
             scheme = ", ".join(["float32", *(extra if step.op.kind == "contraction" else ())])
@@ -44,8 +49,10 @@ def _line(step: Step, program: Program, changed: Mapping[str, Sequence[str]]) ->
             text = f"{step.terms} products a sum"
             scheme = ", ".join([f"int8 x int{step.bits} -> int32 -> int8", *extra])
             return scheme, text + (f", takes in {', '.join(absorbed)}" if absorbed else "")
+        case Whole():
+            return integers, "one operator, quantized whole"
         case Move():
-            return "int8", "shares the grid of its input"
+            return integers, "shares the grid of its input"
         case _:
             absorbed = [n.partition("/")[2].partition("#")[0] for n in step.nodes[1:]]
             own = "a table of 256" if step.kind == "table" else "a grid of its own"

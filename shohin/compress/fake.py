@@ -10,16 +10,32 @@ are added in float64 and rounded once, so that the accumulator is float32(acc) i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from shohin.compress import definitions
 from shohin.compress.extents import fill
-from shohin.compress.freeze import norm_of, weight_of
-from shohin.compress.steps import Add, Concat, Contract, Entry, Float, Move, Mul, Pool, Program, Step, Table
+from shohin.compress.freeze import given, norm_of, weight_of
+from shohin.compress.steps import (
+    Add,
+    Concat,
+    Contract,
+    Entry,
+    Float,
+    Move,
+    Mul,
+    Pool,
+    Program,
+    Regrid,
+    Site,
+    Step,
+    Stored,
+    Table,
+    Whole,
+)
 from shohin.core import dtypes, interp
 from shohin.core.tensor import Tensor, as_tensor
-from shohin.ops import math, move, quant, reduce
+from shohin.ops import fixed, linear, math, move, quant, reduce
 from shohin.ops.activations import stop_gradient
 
 TERMS = 2**24 // (255 * 127)  # 518: sums of so many products are below 2^24
@@ -32,6 +48,12 @@ class Scale:
 
     s: Tensor
     z: Tensor
+    bits: int = 8
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        lo, hi = definitions.LIMITS[self.bits]
+        return float(lo), float(hi)
 
 
 @dataclass
@@ -54,14 +76,16 @@ class Fake:
             with interp.at(f"{self.base}.{path}" if self.base and path else self.base or path):
                 if isinstance(step, Float):
                     self.now.update(zip(step.outputs, self.floating(step), strict=True))
+                elif isinstance(step, Whole):
+                    self.now.update(zip(step.outputs, self.whole(step), strict=True))
                 else:
                     self.now[step.output] = self.step(step)
         return [self.now[k] for k in range(len(self.program.values))]
 
     def scale(self, value: int) -> Scale:
-        name = self.program.values[value].grid
-        assert name is not None
-        return self.grids[name]
+        v = self.program.values[value]
+        assert v.grid is not None
+        return replace(self.grids[v.grid], bits=v.bits)
 
     def real(self, value: int) -> Tensor:
         """A value as float32 (Q7, float output)."""
@@ -83,8 +107,13 @@ class Fake:
     def step(self, step: Step) -> Tensor:
         match step:
             case Entry():
-                g = self.scale(step.output)
-                return quant.quantize(self.real(step.inputs[0]), g.s, -128.0 - g.z, 127.0 - g.z) + g.z
+                return self.entered(self.real(step.inputs[0]), self.scale(step.output))
+            case Stored():
+                if self.training:
+                    return self.entered(self.params[step.param], self.scale(step.output))
+                return math.astype(self.constants[step.place]["q"], dtypes.float32)
+            case Regrid():
+                return self.close(step, self.centred(step.inputs[0]), self.constants[step.place]["M"])
             case Contract():
                 return self.contract(step)
             case Add():
@@ -115,7 +144,31 @@ class Fake:
             case _:
                 raise TypeError(step.kind)
 
-    def floating(self, step: Float) -> Sequence[Tensor]:
+    def entered(self, x: Tensor, g: Scale) -> Tensor:
+        """Q1."""
+        lo, hi = g.limits
+        return quant.quantize(x, g.s, lo - g.z, hi - g.z) + g.z
+
+    def whole(self, step: Whole) -> list[Tensor]:
+        """Integers as in the deployed graph, with the gradient of the float operator where the last clip did not act (Q12 k)."""
+        c = dict(self.constants[step.place])
+        if self.training:
+            x, y = ([self.program.grid(k) and self.scale(k) for k in numbers] for numbers in (step.inputs, step.outputs))
+            y += [self.grids[g] for g in step.inner]
+            folded = step.definition.fold(step, given(step, self.params), x, y)
+            c |= {k: stop_gradient(v) if v.dtype in dtypes.NUMERIC else v for k, v in folded.items()}
+        found = step.definition.integers(step, _Floats(self, step, c))
+        if not step.definition.smooth:
+            return [math.astype(q, dtypes.float32) for q in found]
+        real = self.floating(step)
+        return [self.through(step, k, q, y) for k, q, y in zip(step.outputs, found, real, strict=True)]
+
+    def through(self, step: Whole, value: int, q: Tensor, y: Tensor) -> Tensor:
+        g, c = self.scale(value), self.constants[step.place]
+        lo, hi = (math.astype(c[n], dtypes.float32) for n in ("lo", "hi")) if value == step.output else g.limits
+        return fixed.straight_through(math.astype(q, dtypes.float32), y / g.s + g.z, lo, hi)
+
+    def floating(self, step: Float | Whole) -> Sequence[Tensor]:
         operands = [self.real(k) if kind == "value" else self.params[k] for kind, k in step.operands]
         return interp.bind(step.op, operands, step.attrs)
 
@@ -126,7 +179,8 @@ class Fake:
             if value == 0:
                 return interp.bind(step.op, [q - z], step.attrs)[0] + z
             return interp.bind(step.op, [q], {**step.attrs, name: 127.0 if value > 0 else -128.0})[0]
-        return interp.bind(step.op, [q, *(as_tensor(c) for c in step.constants)], step.attrs)[0]
+        rest = (*(self.now[k] for k in step.inputs[1:]), *map(as_tensor, step.constants))
+        return interp.bind(step.op, [q, *rest], step.attrs)[0]
 
     # -- contractions
     def contract(self, step: Contract) -> Tensor:
@@ -180,6 +234,25 @@ class Fake:
                 cell.write(cell.read() * (1 - m) + stop_gradient(new) * m)
         k = quant.bound_gain(gamma / math.sqrt(var + eps))
         return k, (b - mean) * k + beta
+
+
+class _Floats(Site):
+    """A step's integers that float32 holds."""
+
+    def __init__(self, fake: Fake, step: Whole, c: Mapping[str, Tensor]) -> None:
+        self.fake, self.step, self.c = fake, step, c
+
+    def q(self, k: int) -> Tensor:
+        return math.astype(stop_gradient(self.fake.now[self.step.inputs[k]]), dtypes.int32)
+
+    def centred(self, k: int) -> Tensor:
+        return math.astype(stop_gradient(self.fake.centred(self.step.inputs[k])), dtypes.int32)
+
+    def product(self, k: int, w: Tensor) -> Tensor:
+        return linear.matmul(self.centred(k), math.astype(w, dtypes.int32), transpose_b=True)
+
+    def close(self, acc: Tensor, M: Any) -> Tensor:
+        return stop_gradient(self.fake.close(self.step, math.astype(acc, dtypes.float32), M))
 
 
 def moments(y: Tensor) -> tuple[Tensor, Tensor]:

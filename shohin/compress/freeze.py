@@ -10,8 +10,9 @@ import numpy as np
 from shohin.compress import definitions as d
 from shohin.compress.definitions import Grid
 from shohin.compress.extents import fill
-from shohin.compress.steps import Add, Concat, Contract, Move, Mul, Pool, Program, Step, Table
+from shohin.compress.steps import Add, Concat, Contract, Move, Mul, Pool, Program, Regrid, Step, Stored, Table, Whole
 from shohin.core import interp
+from shohin.core.errors import QuantizationError
 from shohin.core.tensor import Tensor, as_tensor
 from shohin.ops import move
 from shohin.transforms.grad import vjp
@@ -27,17 +28,22 @@ def freeze(program: Program, params: Sequence[Array], grids: Mapping[str, Grid])
     for step in program.steps:
         x = [_grid(program, k, grids) for k in step.inputs]
         y = _grid(program, step.output, grids)
-        made = constants(step, params, x, y)
+        if isinstance(step, Whole):
+            made = _whole(step, params, x, [*(_grid(program, k, grids) for k in step.outputs), *(grids[g] for g in step.inner)])
+        else:
+            made = constants(step, params, x, y)
         if made:
             found[step.place] = made
         if isinstance(step, Contract):
             lo, hi = reached[step.inputs[0]]
             d.prove(made["q_w"], made["q_b"], lo - x[0].z, hi - x[0].z, step.place)
-        reached[step.output] = _reached(step, made, reached)
+        reached[step.output] = _reached(step, made, reached, y)
+        if isinstance(step, Whole):
+            reached.update({k: g.limits for k in step.outputs[1:] if (g := _grid(program, k, grids))})
     return found
 
 
-def _reached(step: Step, made: Constants, before: Mapping[int, tuple[int, int]]) -> tuple[int, int]:
+def _reached(step: Step, made: Constants, before: Mapping[int, tuple[int, int]], y: Grid | None) -> tuple[int, int]:
     """The integers that a value can be."""
     if "lo" in made:
         return int(made["lo"]), int(made["hi"])
@@ -45,7 +51,7 @@ def _reached(step: Step, made: Constants, before: Mapping[int, tuple[int, int]])
         return int(made["table"].min()), int(made["table"].max())
     if isinstance(step, Move) and fill(step.op) is None:
         return before[step.inputs[0]]
-    return -128, 127
+    return (-128, 127) if y is None else y.limits
 
 
 def _grid(program: Program, value: int, grids: Mapping[str, Grid]) -> Any:
@@ -65,12 +71,33 @@ def constants(step: Step, params: Sequence[Array], x: Sequence[Grid], y: Grid) -
             return {"M": d.mul_multiplier(x[0].s, x[1].s, y.s), **_bounds(step.clamp, y)}
         case Pool():
             return {"M": d.pool_multiplier(x[0].s, y.s, step.n), **_bounds(step.clamp, y)}
+        case Regrid():
+            return {"M": d.regrid_multiplier(x[0].s, y.s), **_bounds(None, y)}
+        case Stored():
+            return {"q": d.quantize(params[step.param], y)}
         case Concat():
             return {"M": np.stack([d.concat_multiplier(g.s, y.s) for g in x]), **_bounds(step.clamp, y)}
         case Table():
             return {"table": d.by_code(d.table(function(step), x[0], y)), "slope": d.by_code(slope(step, x[0], y))}
         case _:
             return {}
+
+
+def _whole(step: Whole, params: Sequence[Array], x: Sequence[Grid], y: Sequence[Grid]) -> Constants:
+    """The constants of a definition, whose tensors are NumPy's here."""
+    for k, v in given(step, params).items():
+        if not np.isfinite(v.numpy()).all():
+            raise QuantizationError(f"{step.place}: its operand {k} is not finite; look for NaN or inf in the weights")
+    made = step.definition.tables(step, x, y)
+    with np.errstate(all="ignore"):
+        made |= {k: v.numpy() for k, v in step.definition.fold(step, given(step, params), x, y).items()}
+    step.definition.prove(step, made)
+    return {**made, **_bounds(step.clamp, y[0])}
+
+
+def given(step: Whole, params: Sequence[Any]) -> dict[int, Tensor]:
+    """The parameters among a whole step's operands, by operand."""
+    return {k: as_tensor(params[n]) for k, (kind, n) in enumerate(step.operands) if kind == "param"}
 
 
 def _bounds(clamp: Any, y: Grid) -> Constants:

@@ -17,7 +17,24 @@ from shohin.compress import definitions as d
 from shohin.compress.definitions import Grid
 from shohin.compress.extents import filled
 from shohin.compress.quantized import Quantized
-from shohin.compress.steps import Add, Concat, Contract, Entry, Float, Move, Mul, Pool, Program, Step, Table
+from shohin.compress.steps import (
+    Add,
+    Concat,
+    Contract,
+    Entry,
+    Float,
+    Move,
+    Mul,
+    Pool,
+    Program,
+    Regrid,
+    Step,
+    Stored,
+    Table,
+    Whole,
+    made,
+    places_of,
+)
 from shohin.core.axes import Dim, Solved
 from shohin.core.errors import QuantizationError
 from shohin.core.op import Aval
@@ -28,8 +45,13 @@ Array = np.ndarray[Any, Any]
 def integers(net: Quantized, *inputs: Any) -> dict[str, Array]:
     """int8 by place from float32 inputs, or from int8 ones that stand on the input's grid already."""
     arrays = [np.asarray(x) for x in inputs]
-    program, _ = net.program(*(Aval(a.shape, np.dtype(np.float32)) for a in arrays))
+    program, _ = net.program(*(aval_of(a) for a in arrays))
     return Reference(program, net.grids(), stored(net)).run(arrays)
+
+
+def aval_of(a: Any) -> Aval:
+    """What the float network takes in place of ``a``: an index as it is, else float32."""
+    return Aval(a.shape, np.dtype(a.dtype if a.dtype in (np.int32, np.int64) else np.float32))
 
 
 def stored(net: Quantized) -> dict[str, dict[str, Array]]:
@@ -46,10 +68,13 @@ class Reference:
     def run(self, inputs: Sequence[Array]) -> dict[str, Array]:
         self.now: dict[int, Array] = dict(zip(self.program.inputs, inputs, strict=True))
         found: dict[str, Array] = {}
+        places = places_of(self.program)
         for step in self.program.steps:
             if isinstance(step, Float):
                 raise QuantizationError(f"{step.place} stays float32; the integer reference has integers only")
-            found[step.place] = self.now[step.output] = self.step(step)
+            results = self.whole(step) if isinstance(step, Whole) else [self.step(step)]
+            for value, q in zip(made(step), results, strict=True):
+                found[places[value]] = self.now[value] = q
         return found
 
     def grid(self, value: int) -> Grid:
@@ -62,13 +87,23 @@ class Reference:
 
     def close(self, step: Step, acc: Array, M: Array) -> Array:
         c = self.constants[step.place]
-        return d.requant(acc, M, self.grid(step.output).z, int(c["lo"]), int(c["hi"])).astype(np.int8)
+        g = self.grid(step.output)
+        return d.requant(acc, M, g.z, int(c["lo"]), int(c["hi"])).astype(g.dtype)
+
+    def whole(self, step: Whole) -> Sequence[Array]:
+        x, y = ([g and self.grids[g] for g in map(self.program.grid, numbers)] for numbers in (step.inputs, step.outputs))
+        found = step.definition.reference(step, [self.now[k] for k in step.inputs], self.constants[step.place], x, y)
+        return [np.asarray(q, self.grid(k).dtype) for q, k in zip(found, step.outputs, strict=True)]
 
     def step(self, step: Step) -> Array:
         match step:
             case Entry():
                 x = self.now[step.inputs[0]]
-                return x if x.dtype == np.int8 else d.quantize(x, self.grid(step.output))
+                return x if x.dtype == self.grid(step.output).dtype else d.quantize(x, self.grid(step.output))
+            case Stored():
+                return self.constants[step.place]["q"]
+            case Regrid():
+                return self.close(step, self.centred(step.inputs[0]), self.constants[step.place]["M"])
             case Contract():
                 c = self.constants[step.place]
                 x = self.centred(step.inputs[0]).astype(np.float64)
@@ -110,7 +145,8 @@ class Reference:
         if choose is not None:
             assert op.identity is not None
             return folded(op.solve((q.shape,), step.attrs), q, op.identity(q.dtype), choose)
-        return np.asarray(op.numpy(q, *step.constants, **filled(op, step.attrs, self.grid(step.output).z)))
+        rest = (*(self.now[k] for k in step.inputs[1:]), *step.constants)
+        return np.asarray(op.numpy(q, *rest, **filled(op, step.attrs, self.grid(step.output).z)))
 
 
 def axes_of(x: Array, dims: Sequence[Dim], extents: Mapping[str, int], fill: int) -> tuple[list[str], Array]:

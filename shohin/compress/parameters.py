@@ -73,12 +73,20 @@ class Parameters:
             if any(v in self.varying for v in node.operands):
                 self.varying.update(node.results)
         self.wanted: list[Var] = []
+        self.added: list[tuple[Var, Array]] = []
 
     def number(self, var: Var) -> int:
         """The place of a parameter among the outputs of ``program``."""
         if var not in self.wanted:
             self.wanted.append(var)
         return self.wanted.index(var)
+
+    def add(self, data: Array) -> Var:
+        """A constant of its own."""
+        var = Var(data.shape, data.dtype)
+        self.consts[var] = data
+        self.added.append((var, data))
+        return var
 
     def peel(self, var: Var) -> Var:
         """What a broadcast parameter was before it was stretched."""
@@ -98,5 +106,5 @@ class Parameters:
         """The graph from cells to the wanted parameters."""
         variables = tuple(self.cell_of)
         names = tuple(f"p{i}" for i in range(len(variables)))
-        graph = Graph(variables, names, self.graph.consts, tuple(self.nodes), tuple(self.wanted))
+        graph = Graph(variables, names, (*self.graph.consts, *self.added), tuple(self.nodes), tuple(self.wanted))
         return prune(graph), tuple(self.cell_of.values())

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from shohin.compress import definitions, regions
+from shohin.compress import definitions, operators, regions
 from shohin.compress.definitions import Grid
 from shohin.compress.fake import Fake, Scale
 from shohin.compress.freeze import freeze
 from shohin.compress.report import report
-from shohin.compress.steps import Norm, Program
+from shohin.compress.steps import Norm, Program, Whole, places_of
 from shohin.compress.walk import walk
 from shohin.core import dtypes, interp, trees
 from shohin.core.cells import Buffer, Cell
@@ -32,14 +32,17 @@ from shohin.ops import math, reduce
 
 Array = np.ndarray[Any, Any]
 OWN = "quantized"
-assert regions  # its rules are what walk goes by
+assert regions and operators  # their rules are what walk goes by
 
 
 class State(Module):
     """What quantization adds to a network, by place."""
 
-    def __init__(self, grids: Sequence[str], fixed: Mapping[str, tuple[float, int]]) -> None:
+    def __init__(self, program: Program) -> None:
+        fixed = program.fixed
+        grids = list(dict.fromkeys((*program.observed, *fixed, *program.probes)))
         free = [g for g in grids if g not in fixed]
+        self.bits = {v.grid: v.bits for v in program.values if v.bits != 8} | {g: p.bits for g, p in program.probes.items()}
         self.low = {g: Buffer(np.zeros((), np.float32), join=None) for g in free}
         self.high = {g: Buffer(np.zeros((), np.float32), join="max") for g in free}
         self.scale = {g: Buffer(np.asarray(fixed.get(g, (1.0, 0))[0], np.float32)) for g in grids}
@@ -65,8 +68,7 @@ class Quantized(Module):
         program, _ = self.program(*self._example)
         if program.refused:
             raise QuantizationError("\n".join(program.refused))
-        names = list(dict.fromkeys((*program.observed, *program.fixed)))
-        self.quantized = State(names, program.fixed)
+        self.quantized = State(program)
 
     @classmethod
     def restored(cls, net: Module, example: Sequence[Aval], cleared: Sequence[str], bits: Mapping[str, int], arrays: Mapping[str, Array]) -> Quantized:
@@ -109,19 +111,20 @@ class Quantized(Module):
 
     def _fake(self, inputs: Sequence[Any]) -> tuple[Fake, trees.Spec]:
         tensors = [as_tensor(x) for x in inputs]
-        for t in tensors:
-            if t.dtype != dtypes.float32:
-                raise DtypeError(f"a quantized network takes float32, got {t.aval}; write x.astype(sh.float32)")
+        for t, example in zip(tensors, self._example, strict=False):
+            wanted = example.dtype if example.dtype in dtypes.INTEGER else np.dtype(dtypes.float32)
+            if t.dtype != wanted:
+                raise DtypeError(f"a quantized network takes {wanted.name}, got {t.aval}; write x.astype(sh.{wanted.name})")
         program, spec = self.program(*(t.aval for t in tensors))
         state = self.quantized
-        needed = {v.grid for v in program.values if v.grid is not None}
+        needed = {v.grid for v in program.values if v.grid is not None} | program.probes.keys()
         grids = {g: Scale(state.scale[g], math.astype(state.zero[g], dtypes.float32)) for g in needed}
         constants = {p: dict(c.items()) for p, c in state.constants.items()}
         params = run(program.params, [c.read() for c in program.cells], "") if self._needs_params(program) else []
         return Fake(program, grids, constants, params, self.training, self._owner, interp.place()), spec
 
     def _needs_params(self, program: Program) -> bool:
-        return self.training or bool(program.cleared)
+        return self.training or bool(program.cleared) or any(isinstance(s, Whole) for s in program.steps)
 
     def _owner(self, norm: Norm) -> tuple[bool, float]:
         owner = self._net.modules().get(norm.module, self._net)
@@ -135,15 +138,15 @@ class Quantized(Module):
         with self._standing():
             values = fake.run([as_tensor(x) for x in inputs])
         found: dict[str, Array] = {}
-        for step in fake.program.steps:
-            q = values[step.output].concrete()
-            if fake.program.values[step.output].grid is not None:
-                found[step.place] = q.astype(np.int8) if q.dtype == np.float32 else q
+        for k, place in places_of(fake.program).items():
+            q, value = values[k].concrete(), fake.program.values[k]
+            if value.grid is not None:
+                found[place] = q.astype(f"int{value.bits}") if q.dtype == np.float32 else q
         return found
 
     def grids(self) -> dict[str, Grid]:
         state = self.quantized
-        return {g: Grid(np.float32(state.scale[g].item()), int(state.zero[g])) for g in state.scale}
+        return {g: Grid(np.float32(state.scale[g].item()), int(state.zero[g]), state.bits.get(g, 8)) for g in state.scale}
 
     def report(self) -> str:
         """By place: rules, bits, zeros, bytes before and after (``compress.report``)."""
@@ -156,11 +159,13 @@ class Quantized(Module):
         program, _ = self.program(*(t.aval for t in tensors))
         free = [g for g in program.observed if g not in program.fixed]
         whole = program.graph
-        wanted = tuple(program.observed[g] for g in free)
+        wanted = (*(program.observed[g] for g in free), *(v for p in program.probes.values() for v in (*p.operands, *p.results)))
         graph = prune(Graph(whole.inputs, whole.names, whole.consts, whole.nodes, wanted))
         values = run(graph, [*tensors, *(c.read() for c in program.cells)])
         state = self.quantized
-        for name, value in zip(free, values, strict=True):
+        seen = dict(zip(wanted, values, strict=True))
+        probed = [p.see([seen[v] for v in p.operands], [seen[v] for v in p.results]) for p in program.probes.values()]
+        for name, value in zip((*free, *program.probes), (*values[: len(free)], *probed), strict=True):
             state.low[name] = math.minimum(state.low[name], reduce.min(value))
             state.high[name] = math.maximum(state.high[name], reduce.max(value))
 
@@ -168,7 +173,9 @@ class Quantized(Module):
         """Grids from the observers (Q1), then ``freeze``."""
         state = self.quantized
         for name in state.low:
-            g = definitions.grid(state.low[name].numpy(), state.high[name].numpy(), name)
+            low, high = state.low[name].numpy(), state.high[name].numpy()
+            bits = state.bits.get(name, 8)
+            g = definitions.grid(low, high, name) if bits == 8 else definitions.power_grid(np.maximum(-low, high), bits, name)
             state.scale[name], state.zero[name] = as_tensor(np.asarray(g.s)), as_tensor(np.asarray(g.z, np.int32))
         self.freeze()
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from shohin.compress import extents
 from shohin.compress.steps import Add, Concat, Contract, Move, Mul, Norm, Pool, Table
-from shohin.compress.walk import Walk, module_of, quant_of, rule
+from shohin.compress.walk import RULES, Walk, module_of, quant_of, rule
 from shohin.core import dtypes
 from shohin.core.graph import Node, Var
 from shohin.core.op import Op, Quant
@@ -133,14 +133,14 @@ def add(w: Walk, node: Node) -> None:
         return  # that one makes the step
     terms, nodes = _terms(w, node)
     var, clamp, nodes = w.clamps(node.results[0], nodes)
-    inputs = tuple(w.value(v) for v, _ in terms)
+    inputs = tuple(w.operand(node, v) for v, _ in terms)
     w.steps.append(Add(node.place, inputs, w.result(node, var), w.take(*nodes), tuple(s for _, s in terms), clamp))
 
 
 @rule("Q7 mul")
 def mul(w: Walk, node: Node) -> None:
     var, clamp, nodes = w.clamps(node.results[0], [node])
-    inputs = tuple(w.value(v) for v in node.operands)
+    inputs = tuple(w.operand(node, v) for v in node.operands)
     w.steps.append(Mul(node.place, inputs, w.result(node, var), w.take(*nodes), clamp))
 
 
@@ -197,8 +197,10 @@ def one_operand(w: Walk, node: Node) -> None:
     if all(d is not None and d.size == 1 for d in data):
         return _table(w, node, tuple(np.asarray(d).reshape(()) for d in data))
     quant, vector = quant_of(node), _vector(w, node, node.results[0].shape[-1])
+    if vector is None and quant.rule in ("Q7 add", "Q7 mul"):
+        return add(w, node) if quant.signs else mul(w, node)
     if vector is None or not (_adds(quant) or quant.rule == "Q7 mul"):
-        raise w.refuse(node, f"{node.op.name} with a parameter that is no vector over the channels has no integer definition")
+        raise w.refuse(node, f"{node.op.name} with a parameter has no integer definition")
     return _scaled(w, node, None if _adds(quant) else vector, vector if _adds(quant) else None)
 
 
@@ -222,14 +224,16 @@ def _table(w: Walk, node: Node, constants: tuple[Any, ...]) -> None:
 @rule("share")
 def move(w: Walk, node: Node) -> None:
     """Elements moved or chosen: the grid stays. Positions (argmax) are integers that only an output may be."""
-    constants = []
+    if node.operands[0] in w.inputs and node.operands[0].dtype in dtypes.INTEGER and node.results[0].dtype == dtypes.float32:
+        return _integer_input(w, node)
+    constants: list[Any] = []
     for v in node.operands[1:]:
-        data = w.parameters.constant(v)
-        if data is None:
-            raise w.refuse(node, "its indices depend on the input or on parameters")
+        if w.active(v) and (v not in w.inputs or w.active(node.operands[0])):
+            raise w.refuse(node, "its indices are computed from the input; those that are an input themselves look up a parameter")
+        data = None if w.active(v) else w.parameters.constant(v)
+        if data is None and not w.active(v):
+            raise w.refuse(node, "its indices depend on parameters")
         constants.append(data)
-    if not w.active(node.operands[0]):
-        raise w.refuse(node, "it looks up a parameter: give the lookup's result to the network instead")
     fill, pad = extents.fill(node.op), node.op.pad
     if fill is not None and node.attrs[fill] not in (0, float("inf"), float("-inf")):
         raise w.refuse(node, f"it pads with {node.attrs[fill]}; 0 and infinities have a definition")
@@ -239,9 +243,25 @@ def move(w: Walk, node: Node) -> None:
         raise w.refuse(node, f"its record pads with {pad.value!r}; an attribute for the value has a definition")
     if node.results[0].dtype != dtypes.float32 and w.users.get(node.results[0]):
         raise w.refuse(node, f"its {node.results[0].dtype.name} result is used inside the network")
-    source = w.value(node.operands[0])
+    x, *indices = node.operands
+    if not w.active(x):
+        source = w.stored(node, x, x)
+    else:
+        source = w.gridded(x) if pad is None else w.value(x)
     output = w.shared(node, source)
-    w.steps.append(Move(node.place, (source,), output, w.take(node), node.op, node.attrs, tuple(constants)))
+    inputs = (source, *(w.ids[v] for v in indices if w.active(v)))
+    w.steps.append(Move(node.place, inputs, output, w.take(node), node.op, node.attrs, tuple(c for c in constants if c is not None)))
+
+
+def _integer_input(w: Walk, node: Node) -> None:
+    """An input of integers that becomes float: what is read by a logarithm, above 1 or not (Q12 j)."""
+    var, _, nodes = w.clamps(node.results[0], [node]) if w.least(node.results[0]) == 1 else (node.results[0], None, [node])
+    last = w.sole(var)
+    if last is None or quant_of(last).rule not in RULES:
+        raise w.refuse(node, "an input of integers is an index, or is read by a logarithm")
+    w.ids[last.operands[0]] = w.ids[node.operands[0]]
+    w.take(*nodes)
+    RULES[quant_of(last).rule](w, last)
 
 
 __all__ = ["add", "concat", "contraction", "move", "mul", "pool", "unary"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from shohin.compress import definitions
 from shohin.compress.freeze import norm_of, weight_of
 from shohin.compress.palettize import Palette, smallest
 from shohin.compress.slots import Method
-from shohin.compress.steps import Contract
+from shohin.compress.steps import Contract, Stored, Whole
 from shohin.compress.walk import module_of
 from shohin.compress.weights import names, stack
 from shohin.core.module import Module
@@ -77,7 +77,7 @@ def report(net: Module) -> str:
     total = [0, 0]
     for place, (path, layer, name, w) in effective(net).items():
         top = next((s for s in stack(layer, name) if isinstance(s, Palette)), None)
-        q, wide, own = next((f for f in ints.get(path, []) if f[0].size == w.size), (None, 0, 8))
+        q, wide, own = _of(ints.get(path, []), w.size)
         bits, size = 8 * w.itemsize, w.nbytes
         if q is not None:
             small = smallest(q, [own] if top is None else [top.bits, own])
@@ -96,12 +96,24 @@ def report(net: Module) -> str:
     return "\n".join("  ".join(fit(r)).rstrip() for r in rows)
 
 
+def _of(found: Sequence[tuple[Array, int, int]], size: int) -> tuple[Array | None, int, int]:
+    """The integers of a weight among those of its layer: the ones of its size, or all if it is used in parts."""
+    whole = next((f for f in found if f[0].size == size), None)
+    if whole is None and found and sum(f[0].size for f in found) == size:
+        parts = [f[0].reshape(len(f[0]), -1) for f in found]
+        return np.concatenate(parts), sum(f[1] for f in found), found[0][2]
+    return whole or (None, 0, 8)
+
+
 def _integers(net: Any) -> dict[str, list[tuple[Array, int, int]]]:
-    """By layer's path: the frozen integers of each contraction with a weight, how many channels Q2 widened, their bits."""
+    """By layer's path: frozen integers made of parameters, how many channels Q2 widened, their bits."""
     program, grids = net._latest(), net.grids()
     params = [p.numpy() for p in run(program.params, [c.read() for c in program.cells])]
     found: dict[str, list[tuple[Array, int, int]]] = {}
     for step in program.steps:
+        if isinstance(step, Whole | Stored):
+            arrays = [a for v in net.quantized.constants[step.place].values() if (a := v.numpy()).dtype == np.int8]
+            found.setdefault(module_of(step.place), []).extend((a, 0, 8) for a in arrays)
         if isinstance(step, Contract) and step.weight is not None and step.op is not None:
             x, y = (program.values[k].grid for k in (step.inputs[0], step.output))
             assert x is not None and y is not None

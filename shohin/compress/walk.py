@@ -7,12 +7,25 @@ the rules by name, ``regions.py`` what they build.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from shohin.compress.parameters import Parameters, inline
-from shohin.compress.steps import Clamp, Entry, Float, Program, Step, Value
+from shohin.compress.steps import (
+    Clamp,
+    Definition,
+    Entry,
+    Fixed,
+    Float,
+    Probe,
+    Program,
+    Regrid,
+    Step,
+    Stored,
+    Value,
+    Whole,
+)
 from shohin.core import interp, trees
 from shohin.core.cells import Cell
 from shohin.core.errors import QuantizationError
@@ -25,6 +38,10 @@ from shohin.ops.composite import COMPOSITES
 
 RULES: dict[str, Callable[[Walk, Node], None]] = {}
 """``Quant.rule`` (or ``Quant.kind``) -> what makes steps of a node; filled by ``regions``."""
+
+
+STATES: dict[str, Callable[[Walk, Node, int], tuple[str, int] | None]] = {}
+"""``Quant.rule`` of an operator with a state -> the grid and bits of its operand k, if that is a state."""
 
 
 def rule(name: str) -> Callable[[Any], Any]:
@@ -97,7 +114,9 @@ class Walk:
         self.entered: dict[Var, int] = {}
         self.producer: dict[Var, str] = {}
         self.observed: dict[str, Var] = {}
-        self.fixed: dict[str, tuple[float, int]] = {}
+        self.fixed: dict[str, Fixed] = {}
+        self.probes: dict[str, Probe] = {}
+        self.regridded: dict[tuple[int, str], int] = {}
         self.cleared: list[str] = []
         self.refused: list[str] = []
         self.inputs = list(graph.inputs[:n])
@@ -123,33 +142,107 @@ class Walk:
             return None
         return None if self.stays_float(module_of(users[0].place)) else users[0]
 
-    def new(self, var: Var, grid: str | None) -> int:
-        self.values.append(Value(var.shape, grid))
+    def new(self, var: Var, grid: str | None, bits: int = 8) -> int:
+        self.values.append(Value(var.shape, grid, bits))
         return len(self.values) - 1
 
     def value(self, var: Var) -> int:
-        """The number of a value on its grid; a float comes onto one here."""
+        """The number of a value on an int8 grid; a float, or what has more bits, comes onto one here."""
         k = self.ids[var]
-        if self.values[k].grid is not None:
-            return k
+        if self.values[k].bits != 8:
+            return self.regridded_to(var, f"{self.producer[var]} int8", 8)
+        return self.gridded(var)
+
+    def gridded(self, var: Var) -> int:
+        """The number of a value on the grid that it has; a float comes onto an int8 one."""
+        k = self.ids[var]
+        return k if self.values[k].grid is not None else self.entry(var, *(self.destined(var) or (self.producer[var], 8)))
+
+    def destined(self, var: Var) -> tuple[str, int] | None:
+        """The grid of the state that ``var`` becomes, if it does nothing else first than move."""
+        for node in self.users.get(var, []):
+            quant = quant_of(node)
+            if quant.rule in STATES and (found := STATES[quant.rule](self, node, node.operands.index(var))):
+                return found
+            if quant.kind == "share" and node.op.pad is None and (found := self.destined(node.results[0])):
+                return found
+        return None
+
+    def state(self, node: Node, k: int, grid: str, bits: int) -> int:
+        """The number of a state on its grid; one that does not depend on the input is one row, alike for all examples."""
+        var = node.operands[k]
+        if not self.active(var):
+            data = self.parameters.constant(var)
+            if data is None or (data != data[:1]).any():
+                raise self.refuse(node, "its first state is a parameter, or differs between examples; make it an input")
+            return self.stored(node, var, self.parameters.add(data[:1]), grid, bits)
+        number = self.gridded(var)
+        mine = self.values[number].grid
+        same = mine == grid or (mine in self.fixed and self.fixed[mine] == self.fixed.get(grid))
+        return number if same else self.regridded_to(var, grid, bits)
+
+    def entry(self, var: Var, grid: str, bits: int) -> int:
+        """A float comes onto ``grid``; one that is not fixed gets its range from here."""
         if var not in self.entered:
-            place = self.producer[var]
-            self.entered[var] = self.new(var, place)
-            self.observed[place] = var
-            self.steps.append(Entry(place, (k,), self.entered[var], ()))
+            self.entered[var] = self.new(var, grid, bits)
+            if grid not in self.fixed and grid not in self.probes:
+                self.observed[grid] = var
+            self.steps.append(Entry(self.producer[var], (self.ids[var],), self.entered[var], ()))
         return self.entered[var]
+
+    def regridded_to(self, var: Var, grid: str, bits: int) -> int:
+        """A value on a grid comes onto another one of ``bits``."""
+        k = self.gridded(var)
+        if (k, grid) not in self.regridded:
+            number = self.regridded[k, grid] = self.new(var, grid, bits)
+            if grid not in self.fixed and grid not in self.probes:
+                self.observed[grid] = var
+            place = grid if bits == 8 else f"{self.producer[var]} for {grid}"
+            self.steps.append(Regrid(place, (k,), number, ()))
+        return self.regridded[k, grid]
+
+    def operand(self, node: Node, var: Var) -> int:
+        """The number of a value on an int8 grid, a parameter's too."""
+        return self.value(var) if self.active(var) else self.stored(node, var, self.parameters.peel(var))
+
+    def stored(self, node: Node, var: Var, source: Var, grid: str = "", bits: int = 8) -> int:
+        """``source``, the parameter that ``node`` reads as its operand ``var``, as a value on ``grid`` or one of its own."""
+        place = f"{node.place} operand {node.operands.index(var)}"
+        number = self.new(source, grid or place, bits)
+        if not grid:
+            self.observed[place] = source
+        self.steps.append(Stored(place, (), number, (), self.parameters.number(source)))
+        return number
+
+    def whole(self, node: Node, definition: Definition, inputs: Mapping[int, int], facts: Mapping[str, Any],
+              grids: Sequence[tuple[str, int]] = (), inner: Sequence[str] = ()) -> None:  # fmt: skip
+        """A step that a definition gives. ``inputs`` are numbers of operands' values by operand, ``grids`` names and bits of the
+        results' grids; without them there is one result on an int8 grid at its place, which takes in the clamps that follow.
+        ``inner`` names grids of what lies inside."""
+        last, clamp, nodes = (node.results[0], None, [node]) if grids else self.clamps(node.results[0], [node])
+        if not grids:
+            self.observed[node.place] = last
+        results = (last, *node.results[1:])
+        for k, (var, (name, bits)) in enumerate(zip(results, grids or [(node.place, 8)], strict=True)):
+            self.ids[var] = self.new(var, name, bits)
+            self.producer[var] = node.place if k == 0 else f"{node.place} result {k}"
+        operands = tuple(("value", inputs[k]) if self.active(v) else ("param", self.parameters.number(v)) for k, v in enumerate(node.operands))
+        outputs = tuple(self.ids[v] for v in results)
+        self.steps.append(Whole(node.place, tuple(inputs.values()), outputs[0], self.take(*nodes), definition, node.op,
+                                node.attrs, operands, outputs, clamp, facts, tuple(inner)))  # fmt: skip
 
     def result(self, node: Node, last: Var, fixed: tuple[float, int] | None = None) -> int:
         """A new value on a grid of its own, whose range is that of ``last``."""
         self.observed[node.place] = last
         if fixed is not None:
-            self.fixed[node.place] = fixed
+            self.fixed[node.place] = (*fixed, 8)
         self.ids[last] = self.new(last, node.place)
         return self.ids[last]
 
     def shared(self, node: Node, source: int) -> int:
         var = node.results[0]
-        self.ids[var] = self.new(var, self.values[source].grid)
+        self.producer[var] = node.place
+        self.ids[var] = self.new(var, self.values[source].grid, self.values[source].bits)
         return self.ids[var]
 
     def take(self, *nodes: Node) -> tuple[str, ...]:
@@ -172,6 +265,12 @@ class Walk:
             return None
         a, b = (constant if isinstance(v, str) else v for v in bounds)
         return a, b
+
+    def least(self, var: Var) -> float | None:
+        """The lower bound of the one clamp that reads ``var``."""
+        node = self.sole(var)
+        clamp = None if node is None else self.clamp_of(node)
+        return None if clamp is None else clamp[0]
 
     def clamps(self, var: Var, before: Sequence[Node]) -> tuple[Var, Clamp, list[Node]]:
         """Clamp-like activations that follow as sole consumers, as one: the last value, bounds, all nodes so far."""
@@ -201,7 +300,7 @@ class Walk:
         params, cells = self.parameters.program()
         return Program(
             self.graph, params, cells, tuple(self.values), tuple(self.steps), tuple(self.ids[v] for v in self.inputs),
-            outputs, self.observed, self.fixed, tuple(self.cleared), tuple(self.refused),
+            outputs, self.observed, self.fixed, self.probes, tuple(self.cleared), tuple(self.refused),
         )  # fmt: skip
 
     def _output(self, var: Var) -> int:

@@ -21,9 +21,11 @@ from typing import Any
 
 import numpy as np
 
+from shohin.compress.definitions import Grid
 from shohin.core.errors import DeployError
 from shohin.deploy.layout import Layout
 from shohin.deploy.library import HostLibrary, build_library
+from shohin.deploy.packed import is_packed, offsets
 from shohin.deploy.templates import FILES
 from shohin.targets import get_target
 from shohin.targets.elf import Sections
@@ -33,12 +35,14 @@ from shohin.targets.toolchain import atomic
 FORMAT, VERSION = "shohin-artefact", 1
 MANIFEST = "manifest.json"
 NO_LAYOUT = Layout()
+_DTYPES = ("int8", "int16", "int32", "float32")
 _SUMMED = ("network.c", "network.h")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Boundary:
-    """An input or output: ``shape`` without the batch, ``dtype`` ``int8`` or ``float32``, and for int8 its grid.
+    """An input or output: ``shape`` without the batch, ``dtype`` ``int8``, ``int16``, ``int32`` or ``float32``, and for integers
+    their grid (none: an index).
 
     The real value of q is ``(q - zero) * scale``.
     """
@@ -50,19 +54,26 @@ class Boundary:
     zero: int | None = None
 
     def __post_init__(self) -> None:
-        if self.dtype not in ("int8", "float32"):
-            raise DeployError(f"{self.name}: dtype {self.dtype!r}, expected int8 or float32")
+        if self.dtype not in _DTYPES:
+            raise DeployError(f"{self.name}: dtype {self.dtype!r}, expected {', '.join(_DTYPES)}")
         if not all(isinstance(d, int) and d > 0 for d in self.shape):
             raise DeployError(f"{self.name}: shape {self.shape!r}, expected positive integers")
         if self.dtype == "float32" and (self.scale, self.zero) != (None, None):
             raise DeployError(f"{self.name}: float32 has no grid, but scale {self.scale!r} and zero {self.zero!r} came")
-        if self.dtype == "int8":
+        if self.dtype == "int8" or self.scale is not None:
             if not isinstance(self.scale, (int, float)) or not 0 < self.scale < math.inf:
                 raise DeployError(f"{self.name}: scale {self.scale!r}, expected a positive number")
             if float(np.float32(self.scale)) != self.scale:
                 raise DeployError(f"{self.name}: scale {self.scale!r} is not a float32")
             if not isinstance(self.zero, int) or not -128 <= self.zero <= 127:
                 raise DeployError(f"{self.name}: zero point {self.zero!r}, expected an integer in [-128, 127]")
+
+    @property
+    def grid(self) -> Grid:
+        """Its grid; an error if it has none."""
+        if self.scale is None or self.zero is None:
+            raise DeployError(f"{self.name} is {self.dtype} without a grid")
+        return Grid(np.float32(self.scale), self.zero, np.dtype(self.dtype).itemsize * 8)
 
     def __str__(self) -> str:
         grid = "" if self.scale is None else f", scale {self.scale:.6g}, zero point {self.zero}"
@@ -92,6 +103,11 @@ class Artefact:
     def flash_bytes(self) -> int:
         """Bytes to store: code, constants, initial values of variables."""
         return self.sections.flash
+
+    @property
+    def packed(self) -> bool:
+        """Does ``NAME_run`` take and give blocks of bytes (``deploy.packed``)?"""
+        return is_packed(self.inputs, self.outputs)
 
     @property
     def source(self) -> Source:
@@ -141,7 +157,11 @@ class Artefact:
     __repr__ = __str__
 
 
-def _boundaries_fit(source: Source, what: str, size: int, boundaries: tuple[Boundary, ...]) -> None:
+def _boundaries_fit(source: Source, what: str, size: int, boundaries: tuple[Boundary, ...], packed: bool) -> None:
+    if boundaries and packed:
+        if offsets([(b.shape, b.dtype) for b in boundaries])[-1] != size or source.dtype != np.int8:
+            raise DeployError(f"{source.name}: the {what} {', '.join(map(str, boundaries))} do not make {size} bytes, as network.h says")
+        return
     elements = sum(math.prod(b.shape) for b in boundaries)
     dtypes = {b.dtype for b in boundaries}
     if elements != size or dtypes != {source.dtype.name}:
@@ -159,13 +179,13 @@ def write_artefact(folder: str | Path, *, device: str, inputs: tuple[Boundary, .
     does not compile.
     """
     source = read_source(folder)
-    _boundaries_fit(source, "inputs", source.input_size, inputs)
-    _boundaries_fit(source, "outputs", source.output_size, outputs)
+    _boundaries_fit(source, "inputs", source.input_size, inputs, is_packed(inputs, outputs))
+    _boundaries_fit(source, "outputs", source.output_size, outputs, is_packed(inputs, outputs))
     target = get_target(device)
     (source.folder / MANIFEST).unlink(missing_ok=True)
     sections = target.strategy.sections(target, source.folder)
     for file, text in FILES.items():
-        _write(source.folder / file, text(source, target))
+        _write(source.folder / file, text(source, target, is_packed(inputs, outputs)))
     artefact = Artefact(
         name=source.name, device=device, folder=source.folder, inputs=inputs, outputs=outputs,
         arena_bytes=source.arena_bytes, sections=sections, kernels=kernels, layout=layout,
@@ -214,8 +234,8 @@ def _verify(path: Path, artefact: Artefact) -> None:
     if (source.name, source.arena_bytes) != (artefact.name, artefact.arena_bytes):
         raise DeployError(f"{path}: name and arena ({artefact.name}, {artefact.arena_bytes}) are not those of "
                           f"network.h ({source.name}, {source.arena_bytes}); export again")
-    _boundaries_fit(source, "inputs", source.input_size, artefact.inputs)
-    _boundaries_fit(source, "outputs", source.output_size, artefact.outputs)
+    _boundaries_fit(source, "inputs", source.input_size, artefact.inputs, artefact.packed)
+    _boundaries_fit(source, "outputs", source.output_size, artefact.outputs, artefact.packed)
 
 
 def _to_json(artefact: Artefact) -> dict[str, Any]:

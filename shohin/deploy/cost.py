@@ -21,9 +21,8 @@ from shohin.compress.quantized import Quantized
 from shohin.core.errors import DeployError
 from shohin.core.graph import Graph, subgraphs
 from shohin.core.module import Module, mode
-from shohin.core.op import Aval
 from shohin.core.tensor import as_tensor
-from shohin.deploy.export import export, float_graph
+from shohin.deploy.export import export, float_graph, one_each
 from shohin.targets import get_target
 
 
@@ -71,13 +70,13 @@ def cost(net: Module, device: str = "host") -> Callable[[Any], Cost]:
     target = get_target(device)
 
     def run(x: Any) -> Cost:
-        shape = as_tensor(x).shape
-        if len(shape) < 2:
-            raise DeployError(f"cost: the example has shape {shape}, expected a batch of inputs")
-        one = (1, *shape[1:])
+        examples = [as_tensor(e) for e in (x if isinstance(x, tuple) else (x,))]
+        if len(examples) == 1 and len(examples[0].shape) < 2:
+            raise DeployError(f"cost: the example has shape {examples[0].shape}, expected a batch of inputs")
+        ones = one_each(e.aval for e in examples)
         with tempfile.TemporaryDirectory(prefix="shohin-cost-") as folder:
-            art = export(net, np.zeros(one, np.float32), device=target.name, to=folder)
-        places = places_of(net, one)
+            art = export(net, tuple(np.zeros(a.shape, a.dtype) for a in ones), device=target.name, to=folder)
+        places = _places(_graph(net, ones))
         s = art.sections
         return Cost(
             device=target.name,
@@ -95,10 +94,14 @@ def cost(net: Module, device: str = "host") -> Callable[[Any], Cost]:
 def places_of(net: Module, shape: tuple[int, ...]) -> tuple[Place, ...]:
     """The layers for an input of this shape (batch included), in the order of execution; a constant counts where it is first
     read. Nothing is compiled."""
+    return _places(_graph(net, [Aval(shape, np.dtype(np.float32))]))
+
+
+def _graph(net: Module, avals: Sequence[Aval]) -> Graph:
     with mode(net, training=False):
         if isinstance(net, Quantized):
-            return _places(pack_weights(lower(net, Aval(shape, np.dtype(np.float32))).graph, net))
-        return _places(float_graph(net, shape))
+            return pack_weights(lower(net, *avals).graph, net)
+        return float_graph(net, avals)
 
 
 def macs_of(net: Module, shape: tuple[int, ...]) -> int:

@@ -14,14 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from shohin.compress.integer import integers
+from shohin.compress.definitions import dequantize, quantize
+from shohin.compress.integer import aval_of, integers
 from shohin.compress.quantized import Quantized
+from shohin.compress.steps import places_of
 from shohin.core.errors import DeployError, EmulatorMissing
 from shohin.core.module import mode
 from shohin.core.tensor import as_tensor
 from shohin.data.dataset import Dataset
 from shohin.deploy.artefact import Artefact
 from shohin.deploy.library import HostLibrary, build_library
+from shohin.deploy.packed import pack, unpack
 from shohin.targets import get_target
 
 MEASURED, EMULATED, MODELLED = "measured", "emulated", "modelled"
@@ -72,8 +75,8 @@ def measure(art: Artefact, data: Any, *, metric: Callable[[Any, Any], Any] | Non
     ``board`` is how many inputs the device's emulator gets. ``host`` is the same network exported for the host, whose C
     uses this processor's vectors; without it the device's C is what runs here too.
     """
-    x = data.x if isinstance(data, Dataset) else np.asarray(data)
-    if len(x) == 0:
+    x = data.x if isinstance(data, Dataset) else data if isinstance(data, tuple) else np.asarray(data)
+    if len(x) == 0 or (isinstance(x, tuple) and len(x[0]) == 0):
         raise DeployError("measure: there are no inputs")
     notes: list[str] = []
     with tempfile.TemporaryDirectory(prefix="shohin-measure-") as work:
@@ -83,7 +86,7 @@ def measure(art: Artefact, data: Any, *, metric: Callable[[Any, Any], Any] | Non
         _, observed = library.run_painted(entries[:8])
         latency = library.latency(entries[: min(len(entries), 64)], repeats)
         result = None
-        if art.device != "host" and art.inputs[0].dtype == "int8":
+        if art.device != "host" and art.source.dtype == np.int8:
             target = get_target(art.device)
             try:
                 program = target.strategy.build(target, art.folder, Path(work) / "board")
@@ -105,23 +108,38 @@ def measure(art: Artefact, data: Any, *, metric: Callable[[Any, Any], Any] | Non
         outputs=outputs, board_outputs=None if result is None else result.outputs, notes=tuple(notes))  # fmt: skip
 
 
-def to_input(art: Artefact, library: HostLibrary, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Rows of the artefact's input dtype from float32 examples, by its own quantize function."""
+def to_input(art: Artefact, library: HostLibrary, x: Any) -> np.ndarray[Any, Any]:
+    """Rows of the artefact's input dtype from float32 examples (a tuple: one array an input), by its own quantize function."""
+    if art.packed:
+        arrays = x if isinstance(x, tuple) else (x,)
+        return pack([a.astype(b.dtype) if b.scale is None else quantize(a, b.grid) for a, b in zip(arrays, art.inputs, strict=True)])
     rows = np.ascontiguousarray(np.asarray(x, np.float32).reshape(len(x), -1))
     return library.quantize(rows) if art.inputs[0].dtype == "int8" else rows
 
 
 def from_output(art: Artefact, library: HostLibrary, y: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """float32 (n, ...) from the artefact's outputs."""
+    """float32 (n, ...) from the artefact's outputs, of the first if there are several."""
+    if art.packed:
+        first, b = unpack(y, [(b.shape, b.dtype) for b in art.outputs])[0], art.outputs[0]
+        return first if b.scale is None else dequantize(first, b.grid)
     real = library.dequantize(y) if art.outputs[0].dtype == "int8" else y
     return np.asarray(real, np.float32).reshape(len(y), *art.outputs[0].shape)
 
 
-def _rows(run: Callable[..., Mapping[str, Any]], net: Quantized, x: np.ndarray[Any, Any], batch: int = 256) -> np.ndarray[Any, Any]:
-    """int8 (n, outputs) of the network's last place."""
+def _rows(run: Callable[..., Mapping[str, Any]], net: Quantized, xs: tuple[np.ndarray[Any, Any], ...], batch: int = 256) -> np.ndarray[Any, Any]:
+    """The integers of the network's outputs, (n, all elements)."""
+    parts = []
     with mode(net, training=False):
-        parts = [list(run(net, x[k : k + batch]).values())[-1] for k in range(0, len(x), batch)]
-    return np.concatenate(parts).reshape(len(x), -1)
+        for k in range(0, len(xs[0]), batch):
+            some = tuple(x[k : k + batch] for x in xs)
+            found, program = run(net, *some), net.program(*map(aval_of, some))[0]
+            places = places_of(program)
+            parts.append(_joined([found[places[v]] for v in program.outputs]))
+    return np.concatenate(parts)
+
+
+def _joined(outputs: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    return np.concatenate([y.reshape(len(y), -1).astype(np.int64) for y in outputs], axis=1)
 
 
 @dataclass(frozen=True)
@@ -150,10 +168,12 @@ def compare(net: Any, art: Artefact, data: Any, *, board: int = 16, ccs: Sequenc
             'Plan([("*", Quantize())]).apply(net, calibration=x), export small, and compare(small, art, x). A float artefact: '
             "np.testing.assert_allclose(sh.measure(art, x).outputs, ...) against net(x)"
         )
-    if {art.inputs[0].dtype, art.outputs[0].dtype} != {"int8"}:
+    if any(b.dtype == "float32" for b in (*art.inputs, *art.outputs)):
         raise DeployError(f"compare: {art.name} is a float32 artefact and the network is quantized; export the network again")
-    x = np.asarray(data.x if isinstance(data, Dataset) else data, np.float32)
+    given = data.x if isinstance(data, Dataset) else data
+    x = tuple(map(np.asarray, given)) if isinstance(given, tuple) else (np.asarray(given, np.float32),)
     expected, reference = (_rows(f, net, x) for f in (Quantized.integers, integers))
+    as_integers = lambda y: _joined(unpack(y, [(b.shape, b.dtype) for b in art.outputs])) if art.packed else y
     found: list[tuple[str, np.ndarray[Any, Any]]] = [("reference", reference)]
     with tempfile.TemporaryDirectory(prefix="shohin-compare-") as work:
         entries = None
@@ -161,13 +181,13 @@ def compare(net: Any, art: Artefact, data: Any, *, board: int = 16, ccs: Sequenc
             for cc in ccs:
                 for level in levels:
                     library = build_library(which.folder, Path(work) / f"{which.device}-{cc}-{level}", level=level, cc=cc)
-                    entries = to_input(art, library, x)
-                    found.append((f"{which.device}'s C here ({cc or 'zig'}, {level})", library.run(entries)))
+                    entries = to_input(art, library, x if art.packed else x[0])
+                    found.append((f"{which.device}'s C here ({cc or 'zig'}, {level})", as_integers(library.run(entries))))
         if art.device != "host" and entries is not None:
             target = get_target(art.device)
             try:
                 program = target.strategy.build(target, art.folder, Path(work) / "board")
-                found.append((art.device, target.strategy.run(program, entries[:board], timeout).outputs))
+                found.append((art.device, as_integers(target.strategy.run(program, entries[:board], timeout).outputs)))
             except EmulatorMissing:
                 pass
     differing = compared = 0

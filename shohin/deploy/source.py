@@ -17,20 +17,21 @@ from shohin.compiler.kernel import GENERIC, Machine
 from shohin.compiler.library import Library, Variant, emit_variants
 from shohin.compiler.lowering import lower
 from shohin.core.errors import DeployError
-from shohin.core.graph import Graph
+from shohin.core.graph import Graph, Var
 from shohin.core.nest import KernelCall
 from shohin.deploy.layout import Layout, Piece, Stage
+from shohin.deploy.packed import ELEMENT, is_packed, layout, offsets, prototype, run_text
 
-_ELEMENT = {np.dtype(np.int8): "int8_t", np.dtype(np.float32): "float"}
 _C_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """scale and zero point of an int8 boundary: the value of q is (q - zero) * scale."""
+    """scale, zero point and least and largest integer of a boundary: the value of q is (q - zero) * scale."""
 
     scale: float
     zero: int
+    limits: tuple[int, int] = (-128, 127)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,36 +47,48 @@ DEVICE = (("", GENERIC),)
 """Plain loops, and kernels that ask the compiler for instructions themselves."""
 
 
-def write_c(graph: Graph, name: str, *, machines: Sequence[tuple[str, Machine]] = DEVICE, grids: tuple[Grid, Grid] | None = None, device: str = "") -> Text:
-    """The C of a graph with one input and one output for a batch of one; ``grids`` for int8 boundaries. ``machines``:
+def write_c(graph: Graph, name: str, *, machines: Sequence[tuple[str, Machine]] = DEVICE, grids: Sequence[Grid | None] | None = None, device: str = "") -> Text:
+    """The C of a graph for a batch of one; ``grids`` for the inputs and outputs of integers (None: an index). ``machines``:
     preprocessor conditions and what is written where they hold.
 
-    Raises ``DeployError`` where the graph has other inputs, or the name is no C identifier.
+    Raises ``DeployError`` where an input or output has another dtype, or the name is no C identifier.
     """
     if not _C_NAME.fullmatch(name):
         raise DeployError(f"{name!r} is not a C identifier; pass another name=")
-    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-        raise DeployError(f"{name}: an artefact has one input and one output, this network has {len(graph.inputs)} and {len(graph.outputs)}")
-    (x,), (y,) = graph.inputs, graph.outputs
-    if x.dtype not in _ELEMENT or y.dtype != x.dtype:
-        raise DeployError(f"{name}: the boundary is {x.aval} -> {y.aval}, expected int8 or float32 on both sides")
+    for v in (*graph.inputs, *graph.outputs):
+        if v.dtype not in ELEMENT:
+            raise DeployError(f"{name}: an input or output is {v.aval}, expected {', '.join(d.name for d in ELEMENT)}")
     best = passes.optimize(graph)
     variants = [Variant(condition, lower(best, m), m) for condition, m in machines]
-    values = ["", ""] if grids is None else [f", value (q - {g.zero}) * {float(np.float32(g.scale))!r}" for g in grids]
-    about = f"{name}{' for ' + device if device else ''}, written by Shohin: {name}_run is the network.\nInput: {x.aval}{values[0]}\nOutput: {y.aval}{values[1]}"
-    library = emit_variants(variants, name, about=about, header="network.h")
+    both = (*graph.inputs, *graph.outputs)
+    values = ["" if g is None else f", value (q - {g.zero}) * {float(np.float32(g.scale))!r}" for g in grids or [None] * len(both)]
+    packed, n = is_packed(graph.inputs, graph.outputs), len(graph.inputs)
+    x, y = graph.inputs[0], graph.outputs[0]
+    if packed:
+        names = [*(f"in{k}" for k in range(n)), *(f"out{k}" for k in range(len(graph.outputs)))]
+        text = f"Inputs:\n{layout(names[:n], graph.inputs, values)}\nOutputs:\n{layout(names[n:], graph.outputs, values[n:])}"
+        element, sizes = "int8_t", tuple(offsets([(v.shape, v.dtype) for v in vs])[-1] for vs in (graph.inputs, graph.outputs))
+    else:
+        text = f"Input: {x.aval}{values[0]}\nOutput: {y.aval}{values[1]}"
+        element, sizes = ELEMENT[x.dtype], (int(np.prod(x.shape)), int(np.prod(y.shape)))
+    about = f"{name}{' for ' + device if device else ''}, written by Shohin: {name}_run is the network.\n{text}"
+    prefix = f"{name}_parts" if packed else name
+    library = emit_variants(variants, prefix, about=about, header="network.h")
     body = library.text
-    found = re.search(rf"#define {name}_ARENA_BYTES (\d+)\n", body)
+    found = re.search(rf"#define {prefix}_ARENA_BYTES (\d+)\n", body)
     assert found
     arena = int(found[1])
-    element = _ELEMENT[x.dtype]
-    sizes = (int(np.prod(x.shape)), int(np.prod(y.shape)))
     prototypes = [f"int {name}_run(const {element} *in, {element} *out, void *arena);", f"int {name}_selfcheck(void);"]
-    if grids is not None:
-        prototypes += [f"void {name}_quantize(const float *in, int8_t *out);", f"void {name}_dequantize(const int8_t *in, float *out);"]
+    boundaries = [(f"_{names[k]}" if packed else "", v, g, k < n) for k, (v, g) in enumerate(zip(both, grids or (), strict=False)) if g is not None]
+    for suffix, v, _, enters in boundaries:
+        one = ("const float *in", f"{ELEMENT[v.dtype]} *out") if enters else (f"const {ELEMENT[v.dtype]} *in", "float *out")
+        prototypes.append(f"void {name}_{'' if enters else 'de'}quantize{suffix}({', '.join(one)});")
+    if packed:
+        prototypes.insert(0, f"{prototype(name, graph.inputs, graph.outputs)};")
     guard = f"SHOHIN_{name.upper()}_H"
+    note = f"\n   {text.replace(chr(10), chr(10) + '   ')}\n   {name}_run takes and gives them as blocks of bytes, aligned to 16." if packed else f" {x.aval} -> {y.aval}."
     header = f"""\
-/* {name}: {x.aval} -> {y.aval}. The arena must be aligned to 16 bytes; functions return 0 when all is well. */
+/* {name}:{note} The arena must be aligned to 16 bytes; functions return 0 when all is well. */
 #ifndef {guard}
 #define {guard}
 #include <stdint.h>
@@ -91,9 +104,11 @@ extern "C" {{
 #endif
 #endif
 """
-    source = f'{body}\n{SELFCHECK.replace("NAME", name)}'
-    if grids is not None:
-        source += _boundary(name, sizes, grids)
+    source = f'{body}\n{SELFCHECK.replace("NAME", name).replace("ROOTS", ROOTS if "__builtin_sqrtf(" in body else "")}'
+    if packed:
+        source += run_text(name, graph.inputs, graph.outputs)
+    for suffix, v, g, enters in boundaries:
+        source += (_quantize if enters else _dequantize)(name + ("_" if enters else "_de") + f"quantize{suffix}", v, g)
     kernels = tuple((s.place, s.kernel if isinstance(s, KernelCall) else "loops") for s in variants[0].program.steps)
     return Text(header=header, source=source, arena_bytes=max(arena, 1), kernels=kernels, layout=_layout(library))
 
@@ -107,23 +122,27 @@ def _layout(library: Library) -> Layout:
         blocks=tuple(Piece(place=places[b.first], offset=b.offset, size=b.size, first=b.first, last=min(b.last, len(places) - 1)) for b in blocks))  # fmt: skip
 
 
-def _boundary(name: str, sizes: tuple[int, int], grids: tuple[Grid, Grid]) -> str:
-    (a, b) = grids
+def _quantize(function: str, v: Var, g: Grid) -> str:
+    lo, hi = (float(n - g.zero) for n in g.limits)
     return f"""
-/* q = round_half_even(clip(x / s, -128 - z, 127 - z)) + z; NaN gives -128. The clip comes first, so that adding and
+/* q = round_half_even(clip(x / s, {g.limits[0]} - z, {g.limits[1]} - z)) + z; NaN gives {g.limits[0]}. The clip comes first, so that adding and
    subtracting 1.5 * 2^23 rounds exactly. */
-void {name}_quantize(const float *in, int8_t *out) {{
-  for (long i = 0; i < {sizes[0]}; i++) {{
-    float v = in[i] / {_hex(a.scale)};
-    v = v > {float(-128 - a.zero)}f ? v : {float(-128 - a.zero)}f;
-    v = v < {float(127 - a.zero)}f ? v : {float(127 - a.zero)}f;
+void {function}(const float *in, {ELEMENT[v.dtype]} *out) {{
+  for (long i = 0; i < {int(np.prod(v.shape))}; i++) {{
+    float v = in[i] / {_hex(g.scale)};
+    v = v > {lo}f ? v : {lo}f;
+    v = v < {hi}f ? v : {hi}f;
     const float r = v + 12582912.0f;
-    out[i] = (int8_t)((int32_t)(r - 12582912.0f) + ({a.zero}));
+    out[i] = ({ELEMENT[v.dtype]})((int32_t)(r - 12582912.0f) + ({g.zero}));
   }}
 }}
+"""
 
-void {name}_dequantize(const int8_t *in, float *out) {{
-  for (long i = 0; i < {sizes[1]}; i++) out[i] = (float)(in[i] - ({b.zero})) * {_hex(b.scale)};
+
+def _dequantize(function: str, v: Var, g: Grid) -> str:
+    return f"""
+void {function}(const {ELEMENT[v.dtype]} *in, float *out) {{
+  for (long i = 0; i < {int(np.prod(v.shape))}; i++) out[i] = (float)(in[i] - ({g.zero})) * {_hex(g.scale)};
 }}
 """
 
@@ -147,6 +166,13 @@ int NAME_selfcheck(void) {
   a = 0x1.000002p+0f; b = 0x1.fffffcp-1f; c = -1.0f; r = a * b; r = r + c; if (r != 0.0f) return 5; /* no contraction */
   a = 1.0f; b = 0x1p-24f; r = a + b; if (r != 1.0f) return 6;       /* round to nearest */
   r = -a - b; if (r != -1.0f) return 7;
-  return 0;
+  a = 0x1.73e1bcp+0f; b = 0x1.8d5cc4p+0f; r = a / b; if (r != 0x1.df2b18p-1f) return 8; /* quotients and roots that */
+  a = 0x1.381688p+0f; b = 0x1.94453cp+0f; r = a / b; if (r != 0x1.8b40bep-1f) return 9; /* estimates miss */
+ROOTS  return 0;
 }
+"""
+ROOTS = """\
+  a = 0x1.c93e46p+1f; r = __builtin_sqrtf(a); if (r != 0x1.e3d9p+0f) return 10;
+  a = 0x1.cb75fp+1f; r = __builtin_sqrtf(a); if (r != 0x1.e504fcp+0f) return 11;
+  a = 0x1.30a848p+1f; r = __builtin_sqrtf(a); if (r != 0x1.8af2e6p+0f) return 12;
 """

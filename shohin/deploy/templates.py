@@ -32,6 +32,9 @@ if(CMAKE_C_COMPILER_ID MATCHES "GNU|Clang")
   target_compile_options(@NAME@ PRIVATE -ffp-contract=off)
 endif()
 
+if(UNIX)
+  target_link_libraries(@NAME@ PUBLIC m) # gcc calls sqrtf for its errno
+endif()
 if(NOT CMAKE_CROSSCOMPILING AND CMAKE_SOURCE_DIR STREQUAL CMAKE_CURRENT_SOURCE_DIR)
   add_executable(@NAME@_example example.c)
   set_target_properties(@NAME@_example PROPERTIES C_STANDARD 11 C_STANDARD_REQUIRED ON C_EXTENSIONS OFF)
@@ -145,19 +148,24 @@ _FLOAT = {
     "BUFFERS": "",
     "RUN": "    if (@NAME@_run(real_in, real_out, arena) != 0) return 1;",
     "FORMAT": "%g", "VALUES": "(double)real_out[i]"}
+_PACKED = {
+    "BUFFERS": "static _Alignas(16) int8_t in[@MACRO@_INPUT_SIZE], out[@MACRO@_OUTPUT_SIZE];\n",
+    "RUN": "    (void)real_in, (void)real_out; /* network.h says where each input and output lies */\n"
+           "    if (@NAME@_run(in, out, arena) != 0) return 1;",
+    "FORMAT": "%d", "VALUES": "(int)out[i]"}
 
 
 def _fill(template: str, values: dict[str, str]) -> str:
     return re.sub(r"@([A-Z]+)@", lambda found: values[found[1]], template)
 
 
-def cmake_lists(source: Source, target: Target) -> str:
+def cmake_lists(source: Source, target: Target, packed: bool = False) -> str:
     """The text of CMakeLists.txt."""
-    del target
+    del target, packed
     return _fill(_CMAKE, {"NAME": source.name})
 
 
-def makefile(source: Source, target: Target) -> str:
+def makefile(source: Source, target: Target, packed: bool = False) -> str:
     """The text of Makefile: GNU make, and the compiler of the target's family."""
     cross, arch = "", ""
     if target.triple.startswith("thumb"):
@@ -165,23 +173,24 @@ def makefile(source: Source, target: Target) -> str:
     return _fill(_MAKEFILE, {"NAME": source.name, "CROSS": cross, "ARCH": arch, "WITH": f" for {target.name}" if cross else ""})
 
 
-def header_hpp(source: Source, target: Target) -> str:
+def header_hpp(source: Source, target: Target, packed: bool = False) -> str:
     """The text of network.hpp."""
     del target
     names = {"NAME": source.name, "MACRO": source.macro, "UPPER": source.name.upper()}
-    element, real = ("std::int8_t", _fill(_REAL, names)) if source.dtype == np.int8 else ("float", "")
+    element = "std::int8_t" if source.dtype == np.int8 else "float"
+    real = _fill(_REAL, names) if source.dtype == np.int8 and not packed else ""
     return _fill(_HPP, {**names, "ELEMENT": element, "REAL": real})
 
 
-def example_c(source: Source, target: Target) -> str:
+def example_c(source: Source, target: Target, packed: bool = False) -> str:
     """The text of example.c."""
     del target
     names = {"NAME": source.name, "MACRO": source.macro}
-    parts = {key: _fill(text, names) for key, text in (_INT8 if source.dtype == np.int8 else _FLOAT).items()}
+    parts = {key: _fill(text, names) for key, text in (_PACKED if packed else _INT8 if source.dtype == np.int8 else _FLOAT).items()}
     return _fill(_EXAMPLE, {**names, **parts})
 
 
-FILES: Mapping[str, Callable[[Source, Target], str]] = {
+FILES: Mapping[str, Callable[[Source, Target, bool], str]] = {
     "CMakeLists.txt": cmake_lists, "Makefile": makefile, "network.hpp": header_hpp, "example.c": example_c,
 }  # fmt: skip
 """What an artefact's folder holds beside the network, by name."""

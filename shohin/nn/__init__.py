@@ -4,6 +4,7 @@ from shohin.core.cells import Buffer, Param
 from shohin.core.module import Module
 from shohin.nn import functional, init
 from shohin.nn.attention import MultiheadAttention, SqueezeExcite
+from shohin.nn.bilinear import resize_bilinear
 from shohin.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, DepthwiseConv2d
 from shohin.nn.functional import (
     attention,
@@ -39,6 +40,7 @@ from shohin.nn.norm import (
     RMSNorm,
     batch_norm,
     group_norm,
+    l2_norm,
     layer_norm,
     rms_norm,
 )
@@ -74,7 +76,8 @@ __all__ = [
     "BatchNorm1d", "BatchNorm2d", "GroupNorm", "LayerNorm", "RMSNorm",
     "AdaptiveAvgPool2d", "AvgPool2d", "Dropout", "Flatten", "GlobalAvgPool", "Identity", "MaxPool2d", "Sequential",
     "ELU", "GELU", "Hardsigmoid", "Hardswish", "LeakyReLU", "ReLU", "ReLU6", "SiLU", "Sigmoid", "Softmax", "Tanh",
-    "attention", "batch_norm", "dropout", "elu", "gelu", "group_norm", "hardsigmoid", "hardswish", "layer_norm",
-    "leaky_relu", "log_softmax", "relu", "relu6", "resize", "rms_norm", "sigmoid", "silu", "softmax", "stop_gradient", "tanh",
+    "attention", "batch_norm", "dropout", "elu", "gelu", "group_norm", "hardsigmoid", "hardswish", "l2_norm", "layer_norm",
+    "leaky_relu", "log_softmax", "relu", "relu6", "resize", "resize_bilinear", "rms_norm", "sigmoid",
+    "silu", "softmax", "stop_gradient", "tanh",
     "accuracy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss", "l1_loss", "mse_loss",
 ]  # fmt: skip

@@ -65,7 +65,7 @@ def log_softmax(x: Any, /, *, axis: int = -1) -> Tensor:
 
 
 @composite("attention", quant=Quant("rule", rule="Q12 attention"), source="Vaswani et al. 2017, section 3.2.1", slices=2, recompute=True)
-def _attention(q: Any, k: Any, v: Any, mask: Any = None, *, causal: bool, scale: float) -> Tensor:
+def _attention(q: Any, k: Any, v: Any, mask: Any = None, *, causal: bool, scale: float, max_keys: int | None) -> Tensor:
     scores = matmul(q, k, transpose_b=True) * scale
     rows, keys = scores.shape[-2:]
     allowed = mask
@@ -79,12 +79,14 @@ def _attention(q: Any, k: Any, v: Any, mask: Any = None, *, causal: bool, scale:
     return matmul(softmax(scores, axis=-1), v)
 
 
-def attention(q: Any, k: Any, v: Any, mask: Any = None, *, causal: bool = False, scale: float | None = None) -> Tensor:
+def attention(q: Any, k: Any, v: Any, mask: Any = None, *, causal: bool = False, scale: float | None = None,
+              max_keys: int | None = None) -> Tensor:  # fmt: skip
     """Scaled dot product attention: ``softmax(q k' * scale) v``.
 
     Shapes: q (..., t, d), k (..., s, d), v (..., s, e) -> (..., t, e); ``mask``, bool (..., t, s), is True where a
     query may look. ``causal``: query i sees keys up to i + s - t. ``scale`` is 1 / sqrt(d) by default.
-    A query that may look nowhere gets the mean of v (PyTorch: NaN).
+    A query that may look nowhere gets the mean of v (PyTorch: NaN), quantized zero. ``max_keys`` matters to integers only: how many
+    keys there may ever be, so that a cache of keys that grows gives the integers of the causal pass.
 
     >>> q = move.zeros((1, 2, 4))
     >>> attention(q, q, move.asarray([[[1.0], [3.0]]]), causal=True).tolist()
@@ -97,7 +99,7 @@ def attention(q: Any, k: Any, v: Any, mask: Any = None, *, causal: bool = False,
             "d), (..., s, e)"
         )
     s = 1 / _math.sqrt(q.shape[-1]) if scale is None else float(scale)
-    return _attention(q, k, v, None if mask is None else as_tensor(mask), causal=causal, scale=s)
+    return _attention(q, k, v, None if mask is None else as_tensor(mask), causal=causal, scale=s, max_keys=max_keys)
 
 
 def dropout(x: Any, p: float = 0.5, *, training: bool = True) -> Tensor:

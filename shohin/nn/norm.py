@@ -119,6 +119,20 @@ def group_norm(x: Any, groups: int, gamma: Any = None, beta: Any = None, *, eps:
     return _group_norm(tensor, gamma, beta, groups=groups, eps=eps)
 
 
+@composite("l2_norm", quant=Quant("rule", rule="Q12 l2 norm"), source="the Euclidean norm")
+def _l2_norm(x: Any, *, axis: int, eps: float) -> Tensor:
+    return x / math.maximum(math.sqrt(reduce.sum(x * x, axis=axis, keepdims=True)), eps)
+
+
+def l2_norm(x: Any, *, axis: int = -1, eps: float = 1e-12) -> Tensor:
+    """``x / max(sqrt(sum(x^2)), eps)`` along ``axis``: vectors of length 1. PyTorch's ``functional.normalize``.
+
+    >>> l2_norm(move.asarray([3.0, 4.0])).tolist()
+    [0.6000000238418579, 0.800000011920929]
+    """
+    return _l2_norm(as_tensor(x), axis=axis, eps=eps)
+
+
 # ------------------------------------------------------------------------------------------------ layers
 
 
@@ -299,6 +313,7 @@ __all__ = [
     "RMSNorm",
     "batch_norm",
     "group_norm",
+    "l2_norm",
     "layer_norm",
     "rms_norm",
 ]

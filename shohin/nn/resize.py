@@ -11,6 +11,7 @@ import numpy as np
 
 from shohin.core.errors import ShapeError
 from shohin.core.tensor import Tensor, as_tensor
+from shohin.nn.bilinear import resize_bilinear
 from shohin.ops import index, move
 
 Array = np.ndarray[Any, Any]
@@ -46,8 +47,11 @@ def resize(x: Any, to: Mapping[int, Along | int], *, mode: str = "nearest", coor
     for name, value, allowed in (("mode", mode, ("nearest", "linear", "cubic")), ("coordinates", coordinates, COORDINATES), ("nearest", nearest, NEAREST)):
         if value not in allowed:
             raise ValueError(f"resize: {name} is {value!r}, expected one of {', '.join(map(repr, allowed))}")
-    for axis, goal in to.items():
-        along = Along(size=goal) if isinstance(goal, int) else goal
+    goals = {axis: Along(size=goal) if isinstance(goal, int) else goal for axis, goal in to.items()}
+    plain = mode == "linear" and outside == "edge" and not antialias and coordinates in ("half_pixel", "align_corners")
+    if plain and tensor.ndim == 4 and sorted(goals) == [1, 2] and all(_whole(tensor.shape[axis], along) for axis, along in goals.items()):
+        return resize_bilinear(tensor, (goals[1].size, goals[2].size), align_corners=coordinates == "align_corners")
+    for axis, along in goals.items():
         n = tensor.shape[axis]
         if along.size < 1 or n < 1:
             raise ShapeError(f"resize: dim {axis} of {tensor.shape} cannot become {along.size}")
@@ -66,6 +70,11 @@ def resize(x: Any, to: Mapping[int, Along | int], *, mode: str = "nearest", coor
                 shape = [along.size if d == axis else 1 for d in range(tensor.ndim)]
                 tensor = tensor * as_tensor((~beyond).astype(tensor.dtype).reshape(shape)) + as_tensor((beyond * outside).astype(tensor.dtype).reshape(shape))
     return tensor
+
+
+def _whole(n: int, along: Along) -> bool:
+    """Is all of the input meant, at the scale that the sizes have?"""
+    return n > 0 and along.size > 0 and along.window == (0.0, 1.0) and along.scale in (None, along.size / n)
 
 
 def _centres(n: int, along: Along, coordinates: str) -> tuple[Array, float]:

@@ -69,9 +69,9 @@ pow = elementwise("pow", body=lambda a, b: loop.pow(a, b), domain=(0.2, 2.5), ed
                   quant=Quant.refuse("a power of two tensors has no integer definition"), **_two(np.power, tol=Tol(16)))  # fmt: skip
 floor_divide = elementwise("floor_divide", body=lambda a, b: a // b, vjp=(NO_GRADIENT, NO_GRADIENT), domain=(1.0, 9.0), **_two(np.floor_divide))
 remainder = elementwise("remainder", body=lambda a, b: a % b, vjp=(lambda a, b, y, g: g, lambda a, b, y, g: -g * floor(a / b)), domain=(1.0, 9.0), **_two(np.remainder))
-maximum = elementwise("maximum", quant=Quant("clamp", rule="Q3", bounds=("constant", INF)), body=lambda a, b: loop.select((a > b) | loop.isnan(a) if a.dtype in FLOAT else a > b, a, b), edges=BIG,
+maximum = elementwise("maximum", quant=Quant("clamp", rule="Q3", bounds=("constant", INF), interval=lambda r, attrs: (max(r[0][0], r[1][0]), max(r[0][1], r[1][1]))), body=lambda a, b: loop.select((a > b) | loop.isnan(a) if a.dtype in FLOAT else a > b, a, b), edges=BIG,
                       vjp=(lambda a, b, y, g: _share(greater(a, b), equal(a, b), g), lambda a, b, y, g: _share(less(a, b), equal(a, b), g)), **_two(np.maximum))  # fmt: skip
-minimum = elementwise("minimum", quant=Quant("clamp", rule="Q3", bounds=(-INF, "constant")), body=lambda a, b: loop.select((a < b) | loop.isnan(a) if a.dtype in FLOAT else a < b, a, b), edges=BIG,
+minimum = elementwise("minimum", quant=Quant("clamp", rule="Q3", bounds=(-INF, "constant"), interval=lambda r, attrs: (min(r[0][0], r[1][0]), min(r[0][1], r[1][1]))), body=lambda a, b: loop.select((a < b) | loop.isnan(a) if a.dtype in FLOAT else a < b, a, b), edges=BIG,
                       vjp=(lambda a, b, y, g: _share(less(a, b), equal(a, b), g), lambda a, b, y, g: _share(greater(a, b), equal(a, b), g)), **_two(np.minimum))  # fmt: skip
 atan2 = elementwise("atan2", body=lambda a, b: loop.binary("atan2", a, b), domain=(0.3, 2.0),
                     vjp=(lambda a, b, y, g: g * b / (a * a + b * b), lambda a, b, y, g: -g * a / (a * a + b * b)), **_two(np.arctan2, FLOAT, Tol(4)))  # fmt: skip
@@ -96,7 +96,7 @@ relu6 = elementwise("relu6", numpy=lambda x: np.minimum(np.where(x < 0, np.zeros
 
 exp = elementwise("exp", numpy=np.exp, body=loop.exp, vjp=lambda x, y, g: g * y, source=API, edges=(0.0, INF, -INF, NAN, 88.0, -103.0))
 expm1 = elementwise("expm1", numpy=np.expm1, body=loop.expm1, vjp=lambda x, y, g: g * (y + 1), source=API, edges=(0.0, 1e-10, -1e-5, INF, -INF))
-log = elementwise("log", numpy=np.log, body=loop.log, vjp=lambda x, y, g: g / x, domain=(0.1, 9.0), source=API, edges=(0.0, 1.0, INF, -1.0, 1e-40))
+log = elementwise("log", numpy=np.log, body=loop.log, vjp=lambda x, y, g: g / x, domain=(0.1, 9.0), source=API, edges=(0.0, 1.0, INF, -1.0, 1e-40), quant=Quant("table", rule="Q12 log"))
 log1p = elementwise("log1p", numpy=np.log1p, body=loop.log1p, vjp=lambda x, y, g: g / (x + 1), domain=(-0.5, 3.0), source=API, edges=(0.0, 1e-10, -1.0))
 sqrt = elementwise("sqrt", numpy=np.sqrt, body=loop.sqrt, vjp=lambda x, y, g: g * 0.5 / y, domain=(0.1, 9.0), source=API, tol=EXACT, edges=(0.0, INF, -1.0))
 sin = elementwise("sin", numpy=np.sin, body=loop.sin, vjp=lambda x, y, g: g * cos(x), source=API, edges=(0.0, -0.0, 1000.0))
@@ -135,11 +135,25 @@ isfinite = elementwise("isfinite", numpy=np.isfinite, body=loop.isfinite, vjp=NO
 
 _BITS = dtypes.INTEGER | {dtypes.bool_}
 _none = (NO_GRADIENT, NO_GRADIENT)
-bitwise_and = elementwise("bitwise_and", body=lambda a, b: a & b, vjp=_none, **_two(np.bitwise_and, _BITS))
+
+
+def _masked(r: Sequence[tuple[int, int]], attrs: Any) -> tuple[int, int]:
+    """What ``and`` may give: at most an operand that has no sign, else as many bits as the longest."""
+    plain = [high for low, high in r if low >= 0]
+    return (0, min(plain)) if plain else (min(-(1 << (-1 - low).bit_length()) for low, _ in r), max(high for _, high in r))
+
+
+def _shifted(r: Sequence[tuple[int, int]], attrs: Any) -> tuple[int, int]:
+    found = [v >> s for v in r[0] for s in r[1]]
+    return min(found), max(found)
+
+
+_NO_TABLE = "a function of several tensors has no table"
+bitwise_and = elementwise("bitwise_and", body=lambda a, b: a & b, vjp=_none, quant=Quant.refuse(_NO_TABLE, interval=_masked), **_two(np.bitwise_and, _BITS))
 bitwise_or = elementwise("bitwise_or", body=lambda a, b: a | b, vjp=_none, **_two(np.bitwise_or, _BITS))
 bitwise_xor = elementwise("bitwise_xor", body=lambda a, b: a ^ b, vjp=_none, **_two(np.bitwise_xor, _BITS))
 bitwise_left_shift = elementwise("bitwise_left_shift", body=lambda a, b: a << b, vjp=_none, domain=(0, 5), **_two(np.left_shift, dtypes.INTEGER))
-bitwise_right_shift = elementwise("bitwise_right_shift", body=lambda a, b: a >> b, vjp=_none, domain=(0, 5), **_two(np.right_shift, dtypes.INTEGER))
+bitwise_right_shift = elementwise("bitwise_right_shift", body=lambda a, b: a >> b, vjp=_none, domain=(0, 5), quant=Quant.refuse(_NO_TABLE, interval=_shifted), **_two(np.right_shift, dtypes.INTEGER))
 bitwise_invert = elementwise("bitwise_invert", numpy=np.invert, vjp=NO_GRADIENT, accepted=_BITS, source=API, tol=EXACT,
                              body=lambda x: loop.logical_not(x) if x.dtype == dtypes.bool_ else loop.Un("invert", x))  # fmt: skip
 logical_not = elementwise("logical_not", numpy=np.logical_not, body=loop.logical_not, vjp=NO_GRADIENT, accepted=frozenset({dtypes.bool_}), source=API, tol=EXACT)
@@ -152,6 +166,7 @@ _where = elementwise("where", numpy=lambda c, a, b: np.where(c, a, b), body=lamb
                      dtypes_=Dtypes(accepted=(frozenset({dtypes.bool_}), ANY, ANY), same=False, result=lambda found, attrs: (found[1],),
                                     compute=kinds.compute_dtype, accumulator=kinds.compute_dtype),
                      samples=lambda rng: [Sample((rng.random((3, 4)) < 0.5, *rng.uniform(-1, 1, (2, 3, 4)).astype(np.float32)), {})],
+                     quant=Quant.refuse(_NO_TABLE, interval=lambda r, attrs: (min(r[1][0], r[2][0]), max(r[1][1], r[2][1]))),
                      source=API, tol=EXACT).op  # fmt: skip
 
 

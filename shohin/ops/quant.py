@@ -36,7 +36,8 @@ def clip(v: Any, a: Any, b: Any) -> Any:
 # ------------------------------------------------------------------------------- onto a grid, straight through
 
 
-def _inside(v: Tensor, lo: Tensor, hi: Tensor, g: Tensor) -> Tensor:
+def inside(v: Tensor, lo: Tensor, hi: Tensor, g: Tensor) -> Tensor:
+    """``g`` where lo <= v <= hi, else 0: the gradient of a clip."""
     return math.where(math.greater_equal(v, lo) & math.less_equal(v, hi), g, math.zeros_like(g))
 
 
@@ -53,12 +54,12 @@ def _draw(scale: tuple[float, float]) -> Callable[[np.random.Generator], list[Sa
 
 quantize = elementwise(
     "quantize", operands=("x", "s", "lo", "hi"), numpy=lambda x, s, lo, hi: np.rint(clip(x / s, lo, hi)), body=lambda x, s, lo, hi: loop.rint(loop.clip(x / s, lo, hi)),
-    vjp=(lambda x, s, lo, hi, y, g: _inside(x / s, lo, hi, g / s), lambda x, s, lo, hi, y, g: _inside(x / s, lo, hi, -g * x / (s * s)), NO_GRADIENT, NO_GRADIENT),
+    vjp=(lambda x, s, lo, hi, y, g: inside(x / s, lo, hi, g / s), lambda x, s, lo, hi, y, g: inside(x / s, lo, hi, -g * x / (s * s)), NO_GRADIENT, NO_GRADIENT),
     quant=PART, tol=STRAIGHT_THROUGH, source="docs/quantization.md Q1", samples=_draw((0.02, 0.1)), doc="``rhe(clip(x / s, lo, hi))``: the integer of a grid of step s; its gradient is that of x / s inside the bounds, else 0.",
 )  # fmt: skip
 requantize = elementwise(
     "requantize", operands=("acc", "M", "lo", "hi"), numpy=lambda acc, M, lo, hi: np.rint(clip(acc * M, lo, hi)), body=lambda acc, M, lo, hi: loop.rint(loop.clip(acc * M, lo, hi)),
-    vjp=(lambda acc, M, lo, hi, y, g: _inside(acc * M, lo, hi, g * M), lambda acc, M, lo, hi, y, g: _inside(acc * M, lo, hi, g * acc), NO_GRADIENT, NO_GRADIENT),
+    vjp=(lambda acc, M, lo, hi, y, g: inside(acc * M, lo, hi, g * M), lambda acc, M, lo, hi, y, g: inside(acc * M, lo, hi, g * acc), NO_GRADIENT, NO_GRADIENT),
     quant=PART, tol=STRAIGHT_THROUGH, source="docs/quantization.md Q3", samples=_draw((20.0, 60.0)), doc="``rhe(clip(acc * M, lo, hi))`` on float32 integers; its gradient is that of acc * M inside the bounds, else 0.",
 )  # fmt: skip
 bound_gain = elementwise(
@@ -89,14 +90,15 @@ def _requant_samples(rng: np.random.Generator) -> list[Sample]:
     acc = rng.integers(-90000, 90000, (3, 4)).astype(np.int32)
     m = rng.uniform(1e-3, 4e-3, (3, 4)).astype(np.float32)
     ties = Sample((np.arange(-9, 9, dtype=np.int32), np.full(18, 0.5, np.float32)), {"z": 3, "lo": -128, "hi": 127, "dtype": dtypes.int8})
-    return [Sample((acc, m), {"z": -5, "lo": -5, "hi": 127, "dtype": dtypes.int8}), ties, Sample((acc * 20000, m), {"z": 0, "lo": -32767, "hi": 32767, "dtype": dtypes.int16})]
+    real = Sample(((acc * m).astype(np.float32), m * 500), {"z": 7, "lo": -(2**22) + 8, "hi": 2**22 - 1, "dtype": dtypes.int32})
+    return [real, Sample((acc, m), {"z": -5, "lo": -5, "hi": 127, "dtype": dtypes.int8}), ties, Sample((acc * 20000, m), {"z": 0, "lo": -32767, "hi": 32767, "dtype": dtypes.int16})]
 
 
 _I32 = frozenset({dtypes.int32})
 _requant = register(Op(
-    name="requant", kind="elementwise", doc="``int(rhe(clip(float32(acc) * M, lo - z, hi - z))) + z``.", source="docs/quantization.md Q3", operands=("acc", "M"), results=("q",),
+    name="requant", kind="elementwise", doc="``int(rhe(clip(float32(acc) * M, lo - z, hi - z))) + z``; acc is int32, or float32 as it is.", source="docs/quantization.md Q3", operands=("acc", "M"), results=("q",),
     attrs={n: Attr(type="static") for n in ("z", "lo", "hi")} | {"dtype": Attr(type="dtype")},
-    dtypes=Dtypes(accepted=(_I32, frozenset({dtypes.float32})), same=False, result=lambda found, a: (a["dtype"],), compute=lambda d: d, accumulator=lambda d: d),
+    dtypes=Dtypes(accepted=(_I32 | {dtypes.float32}, frozenset({dtypes.float32})), same=False, result=lambda found, a: (a["dtype"],), compute=lambda d: d, accumulator=lambda d: d),
     axes=lambda shapes, attrs: f"{' '.join(names(len(shapes[0])))}, {' '.join(names(len(shapes[0])))} -> {' '.join(names(len(shapes[0])))}", shape=None, body=_requant_body, combiner=None,
     identity=None, order=None, pad=None, fin=None, numpy=_requant_numpy, vjp=(NO_GRADIENT, NO_GRADIENT), nest="derived", batch=None, alias=False, tol=EXACT,
     quant=replace(PART, interval=lambda r, attrs: (attrs["lo"], attrs["hi"])), samples=_requant_samples, edges=(),
@@ -104,14 +106,14 @@ _requant = register(Op(
 
 
 def requant(acc: Any, M: Any, *, z: int = 0, lo: int = -128, hi: int = 127, dtype: Any = dtypes.int8) -> Tensor:
-    """int32 ``acc`` times float32 ``M`` (broadcast), rounded half to even onto the integers lo..hi around the zero point z."""
+    """int32 (or float32) ``acc`` times float32 ``M`` (broadcast), rounded half to even onto the integers lo..hi around the zero point z."""
     a, m = broadcast(as_tensor(acc), as_tensor(M))
     return interp.bind(_requant, [a, m], {"z": int(z), "lo": int(lo), "hi": int(hi), "dtype": dtypes.as_dtype(dtype)})[0]
 
 
 # --------------------------------------------------------------------------------------------------- tables
 
-_CODES = frozenset({dtypes.int8, dtypes.float32})
+_CODES = frozenset({dtypes.int8, dtypes.int32, dtypes.float32})
 
 
 def _table_shape(operands: Sequence[Aval], **attrs: Any) -> Sequence[Shape]:
@@ -143,7 +145,7 @@ def _lookup_samples(extra: int) -> Callable[[np.random.Generator], list[Sample]]
         q = rng.integers(-128, 128, (3, 5)).astype(np.int8)
         table = rng.integers(-128, 128, 256).astype(np.int8)
         if not extra:
-            return [Sample((q, table), {}), Sample((np.arange(-128, 128, dtype=np.int8), table), {})]
+            return [Sample((q, table), {}), Sample((q.astype(np.int32) * 9, table.astype(np.int32)), {}), Sample((np.arange(-128, 128, dtype=np.int8), table), {})]
         return [Sample((q.astype(np.float32), table.astype(np.float32), rng.uniform(-1, 1, 256).astype(np.float32)), {})]
 
     return samples
@@ -163,7 +165,7 @@ _ste = _lookup("lookup_ste", ("q", "table", "slope"), (lambda q, table, slope, y
 
 
 def lookup(q: Any, table: Any) -> Tensor:
-    """``table[(uint8) q]`` for q (int8, or float32 that holds such integers) of any shape."""
+    """``table[(uint8) q]`` for q (int8, int32, or float32 that holds such integers) of any shape."""
     return interp.bind(_plain, [as_tensor(q), as_tensor(table)], {})[0]
 
 
@@ -172,4 +174,4 @@ def lookup_ste(q: Tensor, table: Tensor, slope: Tensor) -> Tensor:
     return interp.bind(_ste, [q, table, slope], {})[0]
 
 
-__all__ = ["PART", "bound_gain", "bound_multiplier", "clip", "lookup", "lookup_ste", "quantize", "requant", "requantize"]
+__all__ = ["PART", "bound_gain", "bound_multiplier", "clip", "inside", "lookup", "lookup_ste", "quantize", "requant", "requantize"]

@@ -66,7 +66,7 @@ def build_shared(folder: str | Path, out_dir: str | Path, target: Target, *, cc:
     flags = native_flags(compiler, target)
     out = Path(out_dir).resolve()
     defines = [f"-DSHOHIN_NAME={source.name}", f"-DSHOHIN_MACRO={source.macro}", f"-DSHOHIN_ELEMENT={source.element}"]
-    if source.dtype == np.int8:
+    if source.quantizes:
         defines.append("-DSHOHIN_QUANTIZED")
     with tempfile.TemporaryDirectory(prefix="shohin-host-") as folder_name:
         network, driver = Path(folder_name) / "network.o", Path(folder_name) / "driver.o"
@@ -99,7 +99,7 @@ class NativeProgram:
         self._run = _bind(library, "shohin_driver_run", count, element, element, void, count)
         self._time = _bind(library, "shohin_driver_time", ctypes.c_int32, element, element, void, count, count, _DOUBLE)
         self._check = _bind(library, f"{source.name}_selfcheck", ctypes.c_int32)
-        if source.dtype == np.int8:
+        if source.quantizes:
             self._quantize = _bind(library, "shohin_driver_quantize", None, _FLOAT, _INT8, count)
             self._dequantize = _bind(library, "shohin_driver_dequantize", None, _INT8, _FLOAT, count)
         self._memory = np.empty(source.arena_bytes + 2 * _GUARD + _ALIGNMENT, np.uint8)
@@ -118,7 +118,7 @@ class NativeProgram:
     def run(self, x: np.ndarray) -> np.ndarray:
         """Outputs (n, output_size) for ``x`` (n, ...) of the network's dtype."""
         x = self.source.inputs(x)
-        out = np.empty((len(x), self.source.output_size), self.source.dtype)
+        out = np.zeros((len(x), self.source.output_size), self.source.dtype)
         done = self._run(x, out, self._arena, len(x))
         if done != len(x):
             raise TargetError(f"{self.source.name}_run failed for input {done}")
@@ -183,8 +183,8 @@ class NativeProgram:
         return out
 
     def _quantized(self, function: str) -> None:
-        if self.source.dtype != np.int8:
-            raise TargetError(f"{self.source.name} has float32 inputs and outputs: there is nothing to {function}")
+        if not self.source.quantizes:
+            raise TargetError(f"{self.source.name} has no {self.source.name}_{function}: its inputs and outputs are float32 or several, so there is nothing to {function}")
 
 
 def _load(path: Path) -> ctypes.CDLL:

@@ -15,7 +15,7 @@ import numpy as np
 
 from shohin.core.errors import DeployError, TargetError
 
-_RUN = re.compile(r"\bint\s+(\w+)_run\s*\(\s*const\s+(\w+)\s*\*")
+_RUN = re.compile(r"\bint\s+(\w+)_run\s*\(\s*const\s+(\w+)\s*\*\s*in\s*,")
 _ELEMENTS = {"int8_t": np.dtype(np.int8), "float": np.dtype(np.float32)}
 
 
@@ -30,6 +30,7 @@ class Source:
     output_size: int
     arena_bytes: int
     dtype: np.dtype
+    quantizes: bool
 
     @property
     def element(self) -> str:
@@ -76,7 +77,8 @@ def read_source(folder: str | Path) -> Source:
     _, output_size = _macro(text, name, "OUTPUT_SIZE", header)
     _, arena_bytes = _macro(text, name, "ARENA_SIZE", header)
     return Source(name=name, macro=macro, folder=folder, input_size=input_size, output_size=output_size,
-                  arena_bytes=arena_bytes, dtype=_ELEMENTS[element])
+                  arena_bytes=arena_bytes, dtype=_ELEMENTS[element],
+                  quantizes=f"{name}_quantize(" in text)
 
 
 def selfcheck_failed(where: str, source: Source, status: int) -> TargetError:
