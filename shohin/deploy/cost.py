@@ -7,7 +7,7 @@ artefact: its C is written and compiled for the device, a fraction of a second f
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -21,6 +21,7 @@ from shohin.compress.quantized import Quantized
 from shohin.core.errors import DeployError
 from shohin.core.graph import Graph, subgraphs
 from shohin.core.module import Module, mode
+from shohin.core.op import Aval
 from shohin.core.tensor import as_tensor
 from shohin.deploy.export import export, float_graph, one_each
 from shohin.targets import get_target

@@ -13,7 +13,7 @@ from shohin.compress.steps import Definition, Site, Whole
 from shohin.compress.walk import Walk, rule
 from shohin.core.graph import Node
 from shohin.core.tensor import Tensor
-from shohin.nn.resize import positions
+from shohin.nn.bilinear import positions
 from shohin.ops import index, move, quant
 
 ONE, BETWEEN = 2048, 4080
