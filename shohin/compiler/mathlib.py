@@ -2,9 +2,9 @@
 
 Branch-free (both sides of a ``Select`` are computed), in + - * / fma and integer operations only, without libm, so
 that they vectorize and so that AVX2, AVX-512, a Cortex-M and ``loop.evaluate`` in NumPy give equal bits.
-Stated error (ulp, measured in tests): float32 2, pow 1, atan2 3; float64 2, pow 2, atan2 3. Range: ``sin`` and
-``cos`` reduce by Cody-Waite, full accuracy to |x| < 5e4 (float32) and 8e5 (float64), gracefully worse beyond.
-``pow`` of float32 computes in float64.
+Errors, stated and measured over all float32: docs/numerics.md. Range: ``sin`` and ``cos`` reduce by Cody-Waite, as
+stated to |x| < 1e5 (float32) and 8e5 (float64), gracefully worse to 2^22 and 2^52, where they take x for 0. ``pow`` of
+float32 computes in float64.
 
 Sources: fdlibm (Sun Microsystems, 1993): log, log1p, tanh, erf, atan, double sin/cos; Cephes (Moshier): float sin/cos.
 """
@@ -180,9 +180,9 @@ _COS = {
     F64: (4.16666666666666019037e-02, -1.38888888888741095749e-03, 2.48015872894767294178e-05,
           -2.75573143513906633035e-07, 2.08757232129817482790e-09, -1.13596475577881948265e-11),
 }  # fmt: skip
-# pi/2 in parts short enough that n * part is exact
+# pi/2 in parts short enough that n * part is exact (float32: that of a half of n's bits with 12)
 _HALF_PI = {
-    F32: (1.5703125, 4.8351287841796875e-4, 3.13855707645416259765625e-7, 6.077094383272196864709e-11),
+    F32: (1.5703125, 4.837512969970703125e-4, 7.549533620476722717e-8, 2.5632829192545614e-12, 6.123234262925839e-17),
     F64: (
         1.57079632673412561417e00,
         6.07710050630396597660e-11,
@@ -194,12 +194,13 @@ _HALF_PI = {
 
 def _sincos(x: Expr, quarter: int) -> Expr:
     b = _Bits(x.dtype)
-    limit = const(2.0**31 if not b.double else 2.0**52, x.dtype)
+    limit = const(2.0**22 if not b.double else 2.0**52, x.dtype)  # beyond, float32 lie half a radian apart
     inside = select(b.abs(x) < limit, x, 0)
     n = Un("rint", inside * 0.6366197723675814)
+    upper = n if b.double else Un("rint", n * 2.0**-11) * 2.0**11
     r: Expr = inside
     for part in _HALF_PI[x.dtype]:
-        r = r - n * part
+        r = r - upper * part if b.double else (r - upper * part) - (n - upper) * part
     q = Raw(n, b.int) + quarter
     z = r * r
     sine = r + r * (z * poly(z, *_SIN[x.dtype]))

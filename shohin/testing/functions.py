@@ -35,7 +35,7 @@ class Stated:
 
 STATED = {
     "exp": Stated(float32=2, float64=2), "expm1": Stated(float32=2, float64=2), "log": Stated(float32=2, float64=2), "log1p": Stated(float32=2, float64=2),
-    "sin": Stated(float32=3, float64=3, limit=(5e4, 8e5)), "cos": Stated(float32=3, float64=3, limit=(5e4, 8e5)),
+    "sin": Stated(float32=3, float64=3, limit=(1e5, 8e5)), "cos": Stated(float32=3, float64=3, limit=(1e5, 8e5)),
     "tanh": Stated(float32=3, float64=3), "erf": Stated(float32=2, float64=2), "pow": Stated(float32=1, float64=2), "atan2": Stated(float32=3, float64=3),
 }  # fmt: skip
 """By name; a test sweeps each."""

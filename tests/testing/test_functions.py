@@ -79,3 +79,15 @@ def test_special_values() -> None:
     got = compiled("atan2", dtypes.float32, x.size)(y, x)
     np.testing.assert_array_equal(got, np.float32([0, -0.0, np.pi, -np.pi, np.pi / 4, -3 * np.pi / 4, 0, nan]))
     np.testing.assert_array_equal(np.signbit(got[:4]), [False, True, False, True])
+
+
+@pytest.mark.parametrize("name", ["sin", "cos"])
+def test_arguments_near_multiples_of_half_pi_and_far_away(name: str) -> None:
+    """The worst of all float32 for four parts of pi/2 (24 and 132 ulp); and numbers at which sine was once 10^12."""
+    near = np.float32([4476.76953, -48039.6641, 1806.38452, 34609.3867])
+    assert worst(name, near).ulp <= STATED[name].float32
+    far = np.exp2(np.random.default_rng(0).uniform(17, 22, 4096)).astype(np.float32)
+    got = compiled(name, dtypes.float32, far.size)(far)
+    assert abs(got - truth(name, far)).max() < 1e-5
+    beyond = np.float32([2.0**22, 1e9, -3e38])
+    np.testing.assert_array_equal(compiled(name, dtypes.float32, 3)(beyond), [float(name == "cos")] * 3)
