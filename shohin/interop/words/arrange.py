@@ -34,7 +34,7 @@ def transpose(b: Builder, x: Value, perm: Sequence[int]) -> Value:
 
 
 def shaped(b: Builder, x: Value, shape: Sequence[int]) -> Value:
-    """x under another shape, whose extents are known (one may be -1)."""
+    """x under another shape (one extent may be -1)."""
     wanted = list(shape)
     if wanted.count(-1) == 1:
         known = int(np.prod([n for n in wanted if n != -1], dtype=np.int64))
@@ -46,8 +46,15 @@ def shaped(b: Builder, x: Value, shape: Sequence[int]) -> Value:
     new = tuple(wanted)
     if x.data is not None:
         return constant(x.data.reshape(new), x.name)
+    x = b.reshaped.get((x.key, x.shape, x.order), x)  # of a reshape the other is one of what it was of
     if new == x.shape:
         return x
+    y = _reshaped(b, x, new)
+    b.reshaped[y.key, y.shape, y.order] = x
+    return y
+
+
+def _reshaped(b: Builder, x: Value, new: layout.Shape) -> Value:
     found = layout.through_reshape(x.shape, x.order, new)
     if found is None:
         return b.emit(reshape, [b.plain(x)], layout.plain(len(new)), {"shape": new})
