@@ -10,7 +10,7 @@ import numpy as np
 from shohin.core.cells import Param
 from shohin.core.errors import ForeignError, ShohinError
 from shohin.interop.builder import Builder, Table
-from shohin.interop.foreign import Foreign, Input
+from shohin.interop.foreign import Foreign, Input, needed
 from shohin.interop.network import FEW, Imported, Program, Report, Step, between, check_same
 from shohin.ops import move
 
@@ -22,6 +22,7 @@ Run = Callable[[Mapping[str, Array]], Sequence[Array]]
 
 def bring_in(foreign: Foreign, table: Table, origin: str, *, check: Any, shape: Any, fixed: Mapping[str, Any] | None, run: Run) -> Imported:
     """The network of a foreign graph. ``run`` gives the origin's results, for ``check``."""
+    foreign = needed(foreign)
     held = _fixed(foreign, fixed or {})
     inputs = [i for i in foreign.inputs if i.name not in held]
     data = _data(inputs, check)

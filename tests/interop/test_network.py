@@ -147,6 +147,26 @@ def test_channels_shuffle_with_one_turn():
     assert len(turns(net._programs[0])) == 3  # in, the shuffle, out
 
 
+def test_other_outputs_than_the_files():
+    m, x = conv_net(), images(2)
+    head = sh.from_onnx(m, outputs=["i", "logits"], check=x)
+    inner, logits = head(x)
+    assert inner.shape == (2, 8, 8, 8) and np.array_equal(logits.numpy(), sh.from_onnx(m)(x).numpy())
+    assert head.imported.difference is not None and head.imported.difference < 1e-5
+    trunk = sh.from_onnx(m, outputs=["b"])
+    assert [p for p, v in trunk.modules().items() if isinstance(v, nn.Conv2d)] == ["stem"]  # no more than it needs
+    with pytest.raises(sh.ForeignError, match="no value 'logit'; near: logits"):
+        sh.from_onnx(m, outputs=["logit"])
+
+
+def test_int8_on_a_device(tmp_path):
+    """From a file to C: the integers of the module, its reference and the host's C are the same."""
+    x = images(32)
+    small = Plan([("*", Quantize(w=8, a=8))]).apply(sh.from_onnx(conv_net()), calibration=x)
+    art = sh.export(small, x[:1], device="host", to=tmp_path / "art")
+    assert sh.compare(small, art, x[:8]).differing == 0
+
+
 def test_states_of_zeros_grow_with_the_examples():
     """What a file spells for one example's initial state is any number's."""
     f = lambda *s: np.random.default_rng(sum(s)).normal(size=s).astype(np.float32)

@@ -7,8 +7,11 @@ import pytest
 
 pytest.importorskip("onnx")
 
+import onnx
+
 import shohin as sh
 from shohin import nn
+from shohin.compress import Plan, Quantize
 from shohin.interop.importing import turns
 from tests.interop.pretrained import models, speech
 
@@ -49,6 +52,20 @@ def test_direction_of_text():
     kinds = [type(m) for m in net.modules().values()]
     assert kinds.count(nn.DepthwiseConv2d) == 11 and kinds.count(nn.BatchNorm2d) == 35 and kinds.count(nn.Linear) == 1
     assert {s.call.__name__ for s in net._programs[0].steps if callable(s.call)} >= {"hardswish"}
+
+
+def test_direction_of_text_in_int8(tmp_path):
+    """The classifier's logits, quantized and as C: 0 integers differ."""
+    path = models("rapidocr-onnxruntime==1.4.4")["ch_ppocr_mobile_v2.0_cls_infer.onnx"]
+    x = pictures(16, 48, 96)
+    (logits,) = {n.input[0] for n in onnx.load(path).graph.node if n.op_type == "Softmax"}
+    net = sh.from_onnx(path, check=x[:2], outputs=[logits])
+    small = Plan([("*", Quantize(w=8, a=8))]).apply(net, calibration=x)
+    a, b = net(x).numpy(), small.eval()(x).numpy()
+    print(f"\nsignal to noise {10 * np.log10((a**2).sum() / ((a - b) ** 2).sum()):.1f} dB")
+    assert ((a - b) ** 2).sum() < 0.1 * (a**2).sum()
+    art = sh.export(small, x[:1], device="host", to=tmp_path / "art")
+    assert sh.compare(small, art, x[:4]).differing == 0
 
 
 def test_recognition_of_text():

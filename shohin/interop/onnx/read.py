@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,20 @@ def load(source: Any) -> ModelProto:
                 where = next((e.value for e in tensor.external_data if e.key == "location"), "?")
                 raise ForeignError(f"{path}: the data of {tensor.name!r} lies in {where!r}, which cannot be read ({error}); put that file beside it") from error
     return model
+
+
+def ending(model: ModelProto, outputs: Sequence[str]) -> ModelProto:
+    """The model with other outputs."""
+    known = {n for node in model.graph.node for n in node.output} | {v.name for v in model.graph.input}
+    for name in outputs:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 3)
+            raise ForeignError(f"outputs: the file has no value {name!r}" + (f"; near: {', '.join(near)}" if near else ""))
+    found = ModelProto()
+    found.CopyFrom(model)
+    del found.graph.output[:]
+    found.graph.output.extend(ValueInfoProto(name=name) for name in outputs)
+    return found
 
 
 def _parsed(data: bytes, where: str) -> ModelProto:
@@ -199,4 +214,4 @@ def _place(proto: NodeProto, constants: Mapping[str, Any], scope: str) -> str:
     return path_of(own)
 
 
-__all__ = ["OPSETS", "load", "read"]
+__all__ = ["OPSETS", "ending", "load", "read"]
