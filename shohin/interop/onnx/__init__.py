@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 try:
     import onnx as _onnx  # noqa: F401
 except ModuleNotFoundError as error:
@@ -36,6 +38,13 @@ def from_onnx(path_or_model: Any, check: Any = None, shape: Any = None, *, fixed
 
     Raises:
         ForeignError: all operators that cannot be brought in, each with its place; or a damaged file.
+
+    >>> from onnx import TensorProto, helper
+    >>> x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2]) for name in "xy")
+    >>> model = helper.make_model(helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "net", [x], [y]))
+    >>> net = from_onnx(model)
+    >>> net(np.array([[-1, 2]], np.float32)).tolist()
+    [[0.0, 2.0]]
     """
     model = load(path_or_model) if outputs is None else ending(load(path_or_model), outputs)
     origin = path_or_model if isinstance(path_or_model, str) else getattr(path_or_model, "name", None) or "an ONNX model"

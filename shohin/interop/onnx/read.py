@@ -203,7 +203,7 @@ def _decimal(x: float) -> float:
 def _place(proto: NodeProto, constants: Mapping[str, Any], scope: str) -> str:
     """The path of the layer: of its weights' name if that has the form of one, else the scope, else the node's name without
     the operator."""
-    for name in proto.input[1:]:
+    for name in proto.input:
         found = _WEIGHT.match(name) if name in constants else None
         if found and not name.startswith("onnx::"):
             return path_of(found[1])

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from shohin import nn
+from shohin.core import dtypes
+from shohin.core.cells import Param
 from shohin.core.errors import ForeignError
 from shohin.interop import layout
 from shohin.interop.builder import Builder, Value, constant, renamed, reshape
@@ -172,9 +175,17 @@ def gather(b: Builder, x: Value, indices: Value, axis: int) -> Value:
             return box(b, x, {at: (int(places[0]), int(places[-1]) + 1, int(steps[0]))})
         indices = constant(places, indices.name)
     order = layout.plain(x.rank + indices.rank - 1)
-    if x.data is not None and x.name and indices.data is None and at == 0:
-        return b.emit(_take, [x, b.plain(indices)], order, {"axis": 0, "size": n})
+    if x.data is not None and x.name and x.rank == 2 and x.dtype in dtypes.FLOATING and indices.data is None and at == 0:
+        table = x.data
+        path = b.new_layer("embedding", ("embedding", x.name), lambda: _embedding(table))
+        return b.layer(path, [b.plain(indices)], order)
     return b.emit(_take, [b.plain(x), b.plain(indices)], order, {"axis": at, "size": n})
+
+
+def _embedding(table: Any) -> nn.Embedding:
+    layer = nn.Embedding(*table.shape)
+    layer.weight = Param(table)
+    return layer
 
 
 def _take(x: Any, indices: Any, axis: int, size: int) -> Any:
