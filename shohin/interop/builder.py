@@ -89,6 +89,7 @@ class Builder:
         self.layers: dict[Any, str] = {}
         self.calls: Counter[str] = Counter()
         self.open: dict[str, tuple[Any, tuple[str, ...]]] = {}
+        self.reshaped: dict[tuple[int, Shape, Order], Value] = {}
         self._lost: set[str] = set()
         self._moved: dict[tuple[int, Order], Value] = {}
         self._cells: dict[Any, Path] = {}
@@ -302,13 +303,25 @@ class Builder:
     def _operand(self, v: Any) -> Any:
         if not isinstance(v, Value):
             return v if v is None else Literal(v)
-        return v.key if v.data is None else self.cell(v)
+        return v.key if v.data is None else self._held(v)
 
     def _dynamic(self, v: Value) -> Value:
         """An output that is a constant is a step too."""
         if v.data is None:
             return v
-        return self._step(_itself, [self.cell(v)], {}, [Aval(v.shape, v.dtype)], [v.order])[0]
+        return self._step(_itself, [self._held(v)], {}, [Aval(v.shape, v.dtype)], [v.order])[0]
+
+    def _held(self, v: Value) -> Path | int:
+        """A constant as a cell; one that repeats itself for each example as one example's, stretched when it runs."""
+        n, of_origin = self.batch
+        assert v.data is not None
+        if n != of_origin:
+            for axis in [d for d, m in enumerate(v.shape) if m == n]:
+                one = v.data.take([0], axis)
+                if np.array_equal(v.data, np.broadcast_to(one, v.shape), equal_nan=v.dtype.kind == "f"):
+                    operands, shape = [self.cell(constant(one, v.name))], {"shape": v.shape}
+                    return self._step(move.broadcast_to, operands, shape, [Aval(v.shape, v.dtype)], [layout.plain(v.rank)])[0].key
+        return self.cell(v)
 
     # ------------------------------------------------------------------------------------------ cells and layers
 

@@ -6,7 +6,7 @@ Names are the origin's. Nothing of layers, layouts or ops of ours is in here, so
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,17 @@ def walk(foreign: Foreign) -> Iterator[Node]:
                 yield from walk(value)
 
 
+def needed(foreign: Foreign) -> Foreign:
+    """The graph without nodes that no output needs."""
+    wanted, kept = set(foreign.outputs), []
+    for node in reversed(foreign.nodes):
+        if wanted.intersection(node.outputs):
+            kept.append(node)
+            inside = [v for v in node.attrs.values() if isinstance(v, Foreign)]
+            wanted.update(node.inputs, *(v.outputs for v in inside), *(n.inputs for v in inside for n in walk(v)))
+    return replace(foreign, nodes=tuple(reversed(kept)))
+
+
 def verify(foreign: Foreign, outer: frozenset[str] = frozenset()) -> Foreign:
     """Every value is defined once and before it is read; returns the graph.
 
@@ -89,4 +100,4 @@ def verify(foreign: Foreign, outer: frozenset[str] = frozenset()) -> Foreign:
     return foreign
 
 
-__all__ = ["Foreign", "Input", "Node", "verify", "walk"]
+__all__ = ["Foreign", "Input", "Node", "needed", "verify", "walk"]

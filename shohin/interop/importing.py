@@ -1,4 +1,4 @@
-"""From a foreign graph to a network: shapes, the programs for two and three examples, the report. Shared by all importers."""
+"""From a foreign graph to a network: shapes, programs for several numbers of examples, the report. Shared by all importers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from shohin.core.cells import Param
 from shohin.core.errors import ForeignError, ShohinError
 from shohin.interop.builder import Builder, Table
-from shohin.interop.foreign import Foreign, Input
-from shohin.interop.network import Imported, Program, Report, Step, between, check_same
+from shohin.interop.foreign import Foreign, Input, needed
+from shohin.interop.network import FEW, Imported, Program, Report, Step, between, check_same
 from shohin.ops import move
 
 Array = np.ndarray[Any, Any]
@@ -22,6 +22,7 @@ Run = Callable[[Mapping[str, Array]], Sequence[Array]]
 
 def bring_in(foreign: Foreign, table: Table, origin: str, *, check: Any, shape: Any, fixed: Mapping[str, Any] | None, run: Run) -> Imported:
     """The network of a foreign graph. ``run`` gives the origin's results, for ``check``."""
+    foreign = needed(foreign)
     held = _fixed(foreign, fixed or {})
     inputs = [i for i in foreign.inputs if i.name not in held]
     data = _data(inputs, check)
@@ -44,18 +45,19 @@ def _single(foreign: Foreign, table: Table, known: Mapping[str, Shape], held: Ma
 def _polymorphic(foreign: Foreign, table: Table, known: Mapping[str, Shape], held: Mapping[str, Array]) -> Imported | None:
     """The network for any number of examples; None if it is made for the one at hand.
 
-    What lies between the programs for two and for three examples is believed if it is the program for ``MANY``, too: a slice of
-    at most three examples looks like one of all of them until there are more.
+    What follows from the programs for ``FEW`` numbers of examples is believed if it gives the program for ``MANY``, too: a slice
+    of at most twenty examples looks like one of all of them until there are more.
     """
     dims, net, n = _examples(foreign, known), Imported(), _first(known)
     if not dims or not n:
         return None
     try:
-        two, three, many = (Builder(foreign, table, _with(known, dims, k), held, net, (k, n)).build() for k in (2, 3, MANY))
-        check_same(between(two, three, MANY), many)
+        first, second, many = (Builder(foreign, table, _with(known, dims, k), held, net, (k, n)).build() for k in (*FEW, MANY))
+        check_same(between(first, second, MANY), many)
+        between(first, second, 1)
     except ShohinError:
         return None
-    net._programs = two, three
+    net._programs = first, second
     return net
 
 

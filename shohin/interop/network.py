@@ -1,6 +1,6 @@
 """``Imported``: a network that was brought in. Its layers stand at the origin's places; between them run plain functions.
 
-What runs is a ``Program``: steps as frozen data. Two programs, for two and for three examples, hold for any number:
+What runs is a ``Program``: steps as frozen data. Two programs, for ``FEW`` numbers of examples, hold for any number:
 whatever whole number differs between them grows with the number of examples.
 """
 
@@ -18,6 +18,8 @@ from shohin.core.module import Module
 from shohin.core.tensor import as_tensor
 
 Shape = tuple[int, ...]
+FEW = 11, 13
+"""Numbers of examples that are seldom the extent of anything else."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +68,20 @@ class Program:
         return replace(self, steps=tuple(reversed(kept)))
 
 
-def between(two: Program, three: Program, n: int) -> Program:
-    """The program for ``n`` examples from those for two and three.
+def between(first: Program, second: Program, n: int) -> Program:
+    """The program for ``n`` examples from those for ``FEW`` numbers.
 
     Raises:
-        ForeignError: they differ in more than whole numbers.
+        ForeignError: they differ in more than whole numbers, or by what is no whole number an example.
     """
-    return _merged(two, three, lambda a, b: a + (b - a) * (n - 2))
+
+    def whole(a: int, b: int) -> int:
+        each, rest = divmod(b - a, FEW[1] - FEW[0])
+        if rest:
+            raise ForeignError(f"the programs for {FEW[0]} and {FEW[1]} examples have {a} and {b}")
+        return a + each * (n - FEW[0])
+
+    return _merged(first, second, whole)
 
 
 def check_same(a: Program, b: Program) -> None:
@@ -235,13 +244,9 @@ def leaves(found: Any) -> list[Any]:
     return [leaf for part in found for leaf in leaves(part)] if isinstance(found, tuple | list) else [found]
 
 
-def _examples(two: Sequence[Shape], three: Sequence[Shape], shapes: Sequence[Shape]) -> int | None:
-    for a, b, s in zip(two, three, shapes):
-        for m, n, k in zip(a, b, s):
-            if n != m:
-                extra, rest = divmod(k - m, n - m)
-                return 2 + extra if not rest and 2 + extra >= 1 else None
-    return None
+def _examples(first: Sequence[Shape], second: Sequence[Shape], shapes: Sequence[Shape]) -> int | None:
+    """How many examples shapes have: the extent where the programs' inputs differ."""
+    return next((k for a, b, s in zip(first, second, shapes) for m, n, k in zip(a, b, s) if n != m and k > 0), None)
 
 
 __all__ = ["Function", "Imported", "Literal", "Path", "Program", "Report", "Step", "between", "check_same", "leaves"]

@@ -14,6 +14,7 @@ import shohin as sh
 from shohin import nn, optim
 from shohin.compress import Plan, Prune, PruneChannels, Quantize
 from shohin.interop.importing import turns
+from shohin.interop.network import Function
 from tests.interop.make import conv_net, expected, model
 
 n = helper.make_node
@@ -44,7 +45,7 @@ def test_a_file_for_one_example_serves_many():
 
 def test_layers_stand_at_the_files_places():
     net = sh.from_onnx(conv_net())
-    kinds = {path: type(m) for path, m in net.modules().items() if path and type(m) is not nn.Module}
+    kinds = {path: type(m) for path, m in net.modules().items() if path and type(m) not in (nn.Module, Function)}
     assert kinds == {
         "stem": nn.Conv2d, "block.dw": nn.DepthwiseConv2d, "block.norm": nn.BatchNorm2d, "block.pw": nn.Conv2d, "fc": nn.Linear,
     }  # fmt: skip
@@ -116,7 +117,7 @@ def test_a_layer_that_is_called_twice_is_one():
     w = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)
     m = model([n("MatMul", ["x", "lin.weight"], ["a"]), n("Relu", ["a"], ["b"]), n("MatMul", ["b", "lin.weight"], ["y"])], {"lin.weight": w}, {"x": ("n", 4)}, ["y"])
     net = sh.from_onnx(m)
-    assert [type(v) for p, v in net.modules().items() if p] == [nn.Linear]
+    assert [p for p, v in net.modules().items() if isinstance(v, nn.Linear)] == ["lin"]
     near(net, m, np.ones((3, 4), np.float32))
 
 
@@ -146,6 +147,39 @@ def test_channels_shuffle_with_one_turn():
     assert len(turns(net._programs[0])) == 3  # in, the shuffle, out
 
 
+def test_other_outputs_than_the_files():
+    m, x = conv_net(), images(2)
+    head = sh.from_onnx(m, outputs=["i", "logits"], check=x)
+    inner, logits = head(x)
+    assert inner.shape == (2, 8, 8, 8) and np.array_equal(logits.numpy(), sh.from_onnx(m)(x).numpy())
+    assert head.imported.difference is not None and head.imported.difference < 1e-5
+    trunk = sh.from_onnx(m, outputs=["b"])
+    assert [p for p, v in trunk.modules().items() if isinstance(v, nn.Conv2d)] == ["stem"]  # no more than it needs
+    with pytest.raises(sh.ForeignError, match="no value 'logit'; near: logits"):
+        sh.from_onnx(m, outputs=["logit"])
+
+
+def test_int8_on_a_device(tmp_path):
+    """From a file to C: the integers of the module, its reference and the host's C are the same."""
+    x = images(32)
+    small = Plan([("*", Quantize(w=8, a=8))]).apply(sh.from_onnx(conv_net()), calibration=x)
+    art = sh.export(small, x[:1], device="host", to=tmp_path / "art")
+    assert sh.compare(small, art, x[:8]).differing == 0
+
+
+def test_states_of_zeros_grow_with_the_examples():
+    """What a file spells for one example's initial state is any number's."""
+    f = lambda *s: np.random.default_rng(sum(s)).normal(size=s).astype(np.float32)
+    nodes = [
+        n("Shape", ["x"], ["s"]), n("Slice", ["s", "one", "two"], ["b"]), n("Concat", ["d", "b", "h"], ["hs"], axis=0), n("ConstantOfShape", ["hs"], ["h0"]),
+        n("LSTM", ["x", "W", "R", "B", "", "h0", "h0"], ["y", "hn"], hidden_size=4, direction="bidirectional"),
+    ]  # fmt: skip
+    c = {"one": np.array([1]), "two": np.array([2]), "d": np.array([2]), "h": np.array([4]), "W": f(2, 16, 3), "R": f(2, 16, 4), "B": f(2, 32)}
+    m = model(nodes, c, {"x": (5, "n", 3)}, ["y", "hn"])
+    for count in (1, 2, 6):
+        near(sh.from_onnx(m, shape=(5, count, 3)), m, f(5, count, 3))
+
+
 def test_tokens_of_an_image_move_nothing():
     """(n, c, h, w) -> (n, c, hw) -> (n, hw, c): what a vision transformer's patches do is no work here."""
     w = np.random.default_rng(0).normal(size=(8, 3, 4, 4)).astype(np.float32)
@@ -157,9 +191,9 @@ def test_tokens_of_an_image_move_nothing():
 
 
 def test_a_file_that_cuts_its_examples_is_for_their_number_only():
-    """A slice of at most three of them must not become one of all (docs: any number of examples)."""
-    m = model([n("Slice", ["x", "s", "e", "a"], ["y"])], {"s": np.array([0]), "e": np.array([3]), "a": np.array([0])}, {"x": ("n", 4)}, ["y"])
-    net = sh.from_onnx(m, shape=(5, 4))
-    near(net, m, np.arange(20, dtype=np.float32).reshape(5, 4))
+    """A slice of at most twenty of them must not become one of all (docs: any number of examples)."""
+    m = model([n("Slice", ["x", "s", "e", "a"], ["y"])], {"s": np.array([0]), "e": np.array([20]), "a": np.array([0])}, {"x": ("n", 4)}, ["y"])
+    net = sh.from_onnx(m, shape=(25, 4))
+    near(net, m, np.arange(100, dtype=np.float32).reshape(25, 4))
     with pytest.raises(sh.ShapeError, match="import it again with shape="):
         net(np.zeros((7, 4), np.float32))

@@ -5,10 +5,12 @@ import re
 
 import pytest
 
-onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnx")
 
-from shohin.interop.onnx.table import TABLE  # noqa: E402
-from tests.interop.nodes import cases, claimed, operators, run  # noqa: E402
+import onnx
+
+from shohin.interop.onnx.table import TABLE
+from tests.interop.nodes import cases, claimed, operators, run
 
 pytestmark = pytest.mark.slow
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 try:
     import onnx as _onnx  # noqa: F401
@@ -14,11 +16,12 @@ from shohin.interop.importing import bring_in
 from shohin.interop.network import Imported
 from shohin.interop.onnx import control, elements, layers, quant, recurrent, reductions, shapes  # noqa: F401  (their rules)
 from shohin.interop.onnx.origin import Origin
-from shohin.interop.onnx.read import load, read
+from shohin.interop.onnx.read import ending, load, read
 from shohin.interop.onnx.table import TABLE
 
 
-def from_onnx(path_or_model: Any, check: Any = None, shape: Any = None, *, fixed: Mapping[str, Any] | None = None) -> Imported:
+def from_onnx(path_or_model: Any, check: Any = None, shape: Any = None, *, fixed: Mapping[str, Any] | None = None,
+              outputs: Sequence[str] | None = None) -> Imported:  # fmt: skip
     """A network of an ONNX file: layers at places named from the file, functions between them, channels last inside.
 
     Inputs and outputs keep the file's order of dims. The network is trained, pruned, quantized, saved and exported like one's
@@ -31,11 +34,19 @@ def from_onnx(path_or_model: Any, check: Any = None, shape: Any = None, *, fixed
         shape: extents of dims that the file leaves open: a tuple for a network of one input, else a dict by name. The number
             of examples need not be given.
         fixed: inputs by name that never change (``{"sr": 16000}``); they are no inputs of the network.
+        outputs: names of the file's values to return instead of its outputs, the logits before a softmax, say.
 
     Raises:
         ForeignError: all operators that cannot be brought in, each with its place; or a damaged file.
+
+    >>> from onnx import TensorProto, helper
+    >>> x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2]) for name in "xy")
+    >>> model = helper.make_model(helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "net", [x], [y]))
+    >>> net = from_onnx(model)
+    >>> net(np.array([[-1, 2]], np.float32)).tolist()
+    [[0.0, 2.0]]
     """
-    model = load(path_or_model)
+    model = load(path_or_model) if outputs is None else ending(load(path_or_model), outputs)
     origin = path_or_model if isinstance(path_or_model, str) else getattr(path_or_model, "name", None) or "an ONNX model"
     return bring_in(read(model), TABLE, str(origin), check=check, shape=shape, fixed=fixed, run=Origin(model))
 

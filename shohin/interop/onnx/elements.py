@@ -18,7 +18,7 @@ from shohin.ops import extra, math
 UNARY = {
     "Abs": math.abs, "Acos": extra.acos, "Acosh": extra.acosh, "Asin": extra.asin, "Asinh": extra.asinh, "Atan": extra.atan,
     "Atanh": extra.atanh, "BitwiseNot": math.bitwise_invert, "Ceil": math.ceil, "Cos": math.cos, "Cosh": extra.cosh, "Erf": math.erf, "Exp": math.exp,
-    "Floor": math.floor, "HardSwish": F.hardswish, "IsNaN": math.isnan, "Log": math.log, "Neg": math.negative, "Not": math.logical_not,
+    "Floor": math.floor, "IsNaN": math.isnan, "Log": math.log, "Neg": math.negative, "Not": math.logical_not,
     "Reciprocal": math.reciprocal, "Relu": math.relu, "Round": math.round, "Sigmoid": math.sigmoid, "Sign": math.sign, "Sin": math.sin,
     "Sinh": extra.sinh, "Sqrt": math.sqrt, "Tan": extra.tan, "Tanh": math.tanh,
 }  # fmt: skip
@@ -165,6 +165,11 @@ def hard_sigmoid(b: Builder, node: Node, x: Value) -> Value:
     return words.hard_sigmoid(b, x, attr(node, "alpha", 0.2), attr(node, "beta", 0.5))
 
 
+@operator("HardSwish", becomes="`nn.hardswish`")
+def hard_swish(b: Builder, node: Node, x: Value) -> Value:
+    return words.elementwise(b, F.hardswish, x)
+
+
 @operator("Swish", becomes="`nn.silu`, or a product with `sh.sigmoid`")
 def swish(b: Builder, node: Node, x: Value) -> Value:
     alpha = attr(node, "alpha", 1.0)
@@ -205,7 +210,7 @@ def softplus(b: Builder, node: Node, x: Value) -> Value:
     return words.elementwise(b, _softplus, x)
 
 
-@operator("Softsign", becomes="`x / (1 + |x|)`")
+@operator("Softsign", becomes="`x / (1 + abs(x))`")
 def softsign(b: Builder, node: Node, x: Value) -> Value:
     return words.elementwise(b, _softsign, x)
 

@@ -116,9 +116,9 @@ def rms_norm(b: Builder, node: Node, x: Value, scale: Value) -> Value:
     return norm.layer_norm(b, x, scale, None, attr(node, "axis", -1), attr(node, "epsilon", 1e-5), rms=True)
 
 
-@operator("InstanceNormalization", becomes="`nn.GroupNorm` with a group a channel")
+@operator("InstanceNormalization", becomes="`nn.GroupNorm` with a group a channel; of a network's groups: their number")
 def instance_norm(b: Builder, node: Node, x: Value, scale: Value, bias: Value) -> Value:
-    return norm.group_norm(b, x, scale, bias, x.shape[1], attr(node, "epsilon", 1e-5))
+    return norm.instance_norm(b, x, scale, bias, attr(node, "epsilon", 1e-5))
 
 
 @operator("GroupNormalization", becomes="`nn.GroupNorm`")

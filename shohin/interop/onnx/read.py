@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,20 @@ def load(source: Any) -> ModelProto:
     return model
 
 
+def ending(model: ModelProto, outputs: Sequence[str]) -> ModelProto:
+    """The model with other outputs."""
+    known = {n for node in model.graph.node for n in node.output} | {v.name for v in model.graph.input}
+    for name in outputs:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 3)
+            raise ForeignError(f"outputs: the file has no value {name!r}" + (f"; near: {', '.join(near)}" if near else ""))
+    found = ModelProto()
+    found.CopyFrom(model)
+    del found.graph.output[:]
+    found.graph.output.extend(ValueInfoProto(name=name) for name in outputs)
+    return found
+
+
 def _parsed(data: bytes, where: str) -> ModelProto:
     model = ModelProto()
     try:
@@ -92,13 +108,16 @@ def _graph(graph: GraphProto, version: int, outer: Mapping[str, Any]) -> Foreign
     for sparse in graph.sparse_initializer:
         raise ForeignError(f"{sparse.values.name!r} is a sparse tensor, which has no counterpart here; store it dense")
     inputs = tuple(_input(v, k) for k, v in enumerate(graph.input) if v.name not in constants)
-    seen = {**outer, **constants}
+    seen, scopes = {**outer, **constants}, [_scope(proto) for proto in graph.node]
+    calls = Counter(module for module, _ in {s for s in scopes if s})
     nodes = []
-    for proto in graph.node:
+    for proto, scope in zip(graph.node, scopes):
         if proto.op_type == "Constant" and proto.domain in _OWN and len(proto.output) == 1:
             constants[proto.output[0]] = seen[proto.output[0]] = _constant(proto)
         else:
-            nodes.append(_node(proto, version, seen))
+            module, call = scope or ("", "")
+            known = path_of(module if calls[module] == 1 else f"{module}.{call}") if scope else ""
+            nodes.append(_node(proto, version, seen, known))
     return Foreign(inputs=inputs, constants=constants, nodes=tuple(nodes), outputs=tuple(v.name for v in graph.output), version=version)
 
 
@@ -145,12 +164,19 @@ def _constant(proto: NodeProto) -> Any:
     raise ForeignError(f"the constant {proto.output[0]!r} is of a kind that has no counterpart here")
 
 
-def _node(proto: NodeProto, version: int, constants: Mapping[str, Any]) -> Node:
+def _scope(proto: NodeProto) -> tuple[str, str] | None:
+    """The module and the call in it that PyTorch's exporter made a node of, where it says so."""
+    found = next((p.value for p in proto.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "")
+    names = re.findall(r"'([^']*)'", found)
+    return (names[-2], names[-1]) if len(names) > 1 else None
+
+
+def _node(proto: NodeProto, version: int, constants: Mapping[str, Any], scope: str) -> Node:
     attrs: dict[str, Any] = {}
     for a in proto.attribute:
         attrs[a.name] = _attribute(a, version, constants)
     op = proto.op_type if proto.domain in _OWN else f"{proto.domain}.{proto.op_type}"
-    return Node(op=op, inputs=tuple(proto.input), outputs=tuple(proto.output), attrs=attrs, place=_place(proto, constants))
+    return Node(op=op, inputs=tuple(proto.input), outputs=tuple(proto.output), attrs=attrs, place=_place(proto, constants, scope))
 
 
 def _attribute(a: AttributeProto, version: int, constants: Mapping[str, Any]) -> Any:
@@ -174,15 +200,18 @@ def _decimal(x: float) -> float:
     return float(str(np.float32(x)))
 
 
-def _place(proto: NodeProto, constants: Mapping[str, Any]) -> str:
-    """The path of the layer: of its weights' name if that has the form of one, else of the node's without the operator."""
-    for name in proto.input[1:]:
+def _place(proto: NodeProto, constants: Mapping[str, Any], scope: str) -> str:
+    """The path of the layer: of its weights' name if that has the form of one, else the scope, else the node's name without
+    the operator."""
+    for name in proto.input:
         found = _WEIGHT.match(name) if name in constants else None
         if found and not name.startswith("onnx::"):
             return path_of(found[1])
+    if scope:
+        return scope
     named = proto.name.rpartition("/")
     own = named[0] if named[1] and re.fullmatch(rf"{re.escape(proto.op_type)}(_\d+)?", named[2]) else proto.name
     return path_of(own)
 
 
-__all__ = ["OPSETS", "load", "read"]
+__all__ = ["OPSETS", "ending", "load", "read"]

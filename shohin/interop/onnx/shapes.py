@@ -104,7 +104,7 @@ def split(b: Builder, node: Node, x: Value, sizes: Value | None = None) -> tuple
     return arrange.split(b, x, axis, parts)
 
 
-@operator("Gather", becomes="`sh.take`; known even steps: a slice; a known table: an embedding")
+@operator("Gather", becomes="`sh.take`; known even steps: a slice; rows of a known table: `nn.Embedding`")
 def gather(b: Builder, node: Node, x: Value, indices: Value) -> Value:
     return arrange.gather(b, x, indices, attr(node, "axis", 0))
 

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from shohin import nn
+from shohin.core import dtypes
+from shohin.core.cells import Param
 from shohin.core.errors import ForeignError
 from shohin.interop import layout
 from shohin.interop.builder import Builder, Value, constant, renamed, reshape
@@ -34,7 +37,7 @@ def transpose(b: Builder, x: Value, perm: Sequence[int]) -> Value:
 
 
 def shaped(b: Builder, x: Value, shape: Sequence[int]) -> Value:
-    """x under another shape, whose extents are known (one may be -1)."""
+    """x under another shape (one extent may be -1)."""
     wanted = list(shape)
     if wanted.count(-1) == 1:
         known = int(np.prod([n for n in wanted if n != -1], dtype=np.int64))
@@ -46,8 +49,15 @@ def shaped(b: Builder, x: Value, shape: Sequence[int]) -> Value:
     new = tuple(wanted)
     if x.data is not None:
         return constant(x.data.reshape(new), x.name)
+    x = b.reshaped.get((x.key, x.shape, x.order), x)  # of a reshape the other is one of what it was of
     if new == x.shape:
         return x
+    y = _reshaped(b, x, new)
+    b.reshaped[y.key, y.shape, y.order] = x
+    return y
+
+
+def _reshaped(b: Builder, x: Value, new: layout.Shape) -> Value:
     found = layout.through_reshape(x.shape, x.order, new)
     if found is None:
         return b.emit(reshape, [b.plain(x)], layout.plain(len(new)), {"shape": new})
@@ -165,9 +175,17 @@ def gather(b: Builder, x: Value, indices: Value, axis: int) -> Value:
             return box(b, x, {at: (int(places[0]), int(places[-1]) + 1, int(steps[0]))})
         indices = constant(places, indices.name)
     order = layout.plain(x.rank + indices.rank - 1)
-    if x.data is not None and x.name and indices.data is None and at == 0:
-        return b.emit(_take, [x, b.plain(indices)], order, {"axis": 0, "size": n})
+    if x.data is not None and x.name and x.rank == 2 and x.dtype in dtypes.FLOATING and indices.data is None and at == 0:
+        table = x.data
+        path = b.new_layer("embedding", ("embedding", x.name), lambda: _embedding(table))
+        return b.layer(path, [b.plain(indices)], order)
     return b.emit(_take, [b.plain(x), b.plain(indices)], order, {"axis": at, "size": n})
+
+
+def _embedding(table: Any) -> nn.Embedding:
+    layer = nn.Embedding(*table.shape)
+    layer.weight = Param(table)
+    return layer
 
 
 def _take(x: Any, indices: Any, axis: int, size: int) -> Any:

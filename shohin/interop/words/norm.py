@@ -115,8 +115,19 @@ def group_norm(b: Builder, x: Value, scale: Value | None, bias: Value | None, gr
         layer.bias = None if bias is None else Param(data_of(bias))
         return layer
 
-    path = b.new_layer("group_norm", ("group_norm", *same(scale, bias), groups, eps), make)
-    return b.layer(path, [b.lay(x, order)], order)
+    bare = scale is None and bias is None
+    key = ("group_norm", x.key if bare else same(scale, bias), groups, eps)
+    return b.layer(b.new_layer("group_norm", key, make, ("weight", "bias") if bare else ()), [b.lay(x, order)], order)
+
+
+def instance_norm(b: Builder, x: Value, scale: Value, bias: Value, eps: float) -> Value:
+    """Of (n, c, ...) over each example's and channel's positions; of the groups of channels of something else, without an effect
+    of scale and bias, it is that one's group norm, to which weight and bias may come."""
+    source = b.reshaped.get((x.key, x.shape, x.order)) if x.data is None else None
+    plain = scale.data is not None and bias.data is not None and bool(np.all(scale.data == 1)) and not np.any(bias.data)
+    if source is not None and plain and x.rank == 3 and source.rank >= 3 and source.shape[0] == x.shape[0] and source.shape[1] % x.shape[1] == 0:
+        return arrange.shaped(b, group_norm(b, source, None, None, x.shape[1], eps), x.shape)
+    return group_norm(b, x, scale, bias, x.shape[1], eps)
 
 
 def _per_channel(v: Value | None, c: int) -> Value | None:
@@ -133,4 +144,4 @@ def _group_norm(x: Any, gamma: Any, beta: Any, groups: int, eps: float) -> Any:
     return norm.group_norm(x, groups, gamma, beta, eps=eps)
 
 
-__all__ = ["batch_norm", "divide", "group_norm", "layer_norm"]
+__all__ = ["batch_norm", "divide", "group_norm", "instance_norm", "layer_norm"]

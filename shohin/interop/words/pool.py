@@ -102,6 +102,8 @@ def _taps(x: Any, kernel: Any, stride: Any, dilation: Any) -> list[Any]:
 
 def resized(b: Builder, x: Value, to: Mapping[int, Along], **attrs: Any) -> Value:
     """Foreign dims resized."""
+    if not to:
+        return x
     along = tuple((x.order.index(d), a.size, a.scale, a.window) for d, a in sorted(to.items()))
     return b.emit(_resized, [b.lay(x, x.order)], x.order, {"along": along, **attrs})
 
