@@ -8,7 +8,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
+from shohin.core.version import __version__
+
+assert __version__
 
 _MODULES = "compress data deploy nn optim search testing train"
 _NAMES = {

@@ -94,7 +94,7 @@ def measure(art: Artefact, data: Any, *, metric: Callable[[Any, Any], Any] | Non
     accuracy = None
     if metric is not None and isinstance(data, Dataset):
         accuracy = Number(float(np.mean(np.asarray(metric(as_tensor(logits), as_tensor(data.y))).astype(np.float64))), MEASURED)
-    emulated = EMULATED if result is not None else MEASURED
+    emulated = EMULATED if result is not None and result.emulated else MEASURED
     return Measurement(
         accuracy=accuracy, latency_ms={"median": Number(latency.median * 1e3, MEASURED), "p95": Number(latency.p95 * 1e3, MEASURED)},
         flash_bytes=Number(art.flash_bytes, MEASURED), arena_bytes=Number(art.arena_bytes, MEASURED),

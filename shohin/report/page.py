@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from shohin import __version__
+from shohin.core.version import __version__
 from shohin.deploy.measure import MODELLED, Number
 from shohin.report.svg import Point, arena, curves, scatter
 from shohin.shipping.candidate import Candidate

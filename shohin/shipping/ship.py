@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from shohin import __version__, optim
+from shohin import optim
 from shohin.compress import Plan, Quantize
 from shohin.core.cells import Param
 from shohin.core.errors import DataError, ShohinError, StateError
 from shohin.core.module import Module, copy
+from shohin.core.version import __version__
 from shohin.data.dataset import Dataset
 from shohin.data.folder import PLAIN, Reading
 from shohin.deploy.artefact import Artefact, load_artefact

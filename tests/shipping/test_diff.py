@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import shohin as sh
-from shohin.compress import Plan, Quantize
 from shohin.core.errors import DataError, DeployError
 from shohin.core.tensor import as_tensor
 from shohin.deploy.values import float_values, integer_values, snr
@@ -69,7 +68,7 @@ def test_two_float_ways(tmp_path: Path) -> None:
     other.point.weight = as_tensor(other.point.weight.numpy() * 1.5)
     found = diff(module_way(net), module_way(other), X)
     assert found.first is not None and found.first.place.startswith("point/")
-    assert list(float_values(net, X))[0] == "input"
+    assert next(iter(float_values(net, X))) == "input"
     art = sh.export(net, X[:1], device="host", to=tmp_path)
     assert diff(module_way(net), artefact_way(art), X).first is None
 

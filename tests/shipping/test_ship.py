@@ -16,7 +16,15 @@ import pytest
 
 import shohin as sh
 from shohin import nn
-from shohin.core.errors import AttrError, DataError, DeployError, NonFiniteError, QuantizationError, StateError, TargetError
+from shohin.core.errors import (
+    AttrError,
+    DataError,
+    DeployError,
+    NonFiniteError,
+    QuantizationError,
+    StateError,
+    TargetError,
+)
 from shohin.deploy.values import refuse_non_finite
 from shohin.shipping.candidate import Candidate
 from shohin.shipping.remedy import short
