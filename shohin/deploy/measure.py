@@ -16,13 +16,14 @@ import numpy as np
 
 from shohin.compress.integer import integers
 from shohin.compress.quantized import Quantized
-from shohin.core.errors import DeployError, EmulatorMissing
+from shohin.core.errors import DeployError, EmulatorMissing, TargetError
 from shohin.core.module import mode
 from shohin.core.tensor import as_tensor
 from shohin.data.dataset import Dataset
 from shohin.deploy.artefact import Artefact
 from shohin.deploy.library import HostLibrary, build_library
 from shohin.targets import get_target
+from shohin.targets.target import RunResult
 
 MEASURED, EMULATED, MODELLED = "measured", "emulated", "modelled"
 
@@ -84,12 +85,8 @@ def measure(art: Artefact, data: Any, *, metric: Callable[[Any, Any], Any] | Non
         latency = library.latency(entries[: min(len(entries), 64)], repeats)
         result = None
         if art.device != "host" and art.inputs[0].dtype == "int8":
-            target = get_target(art.device)
-            try:
-                program = target.strategy.build(target, art.folder, Path(work) / "board")
-                result = target.strategy.run(program, entries[:board], timeout)
-            except EmulatorMissing as error:
-                notes.append(f"no board numbers: {error}")
+            result, why = on_board(art, entries[:board], Path(work) / "board", timeout)
+            notes += [why] if why else []
     logits = from_output(art, library, outputs)
     accuracy = None
     if metric is not None and isinstance(data, Dataset):
@@ -103,6 +100,19 @@ def measure(art: Artefact, data: Any, *, metric: Callable[[Any, Any], Any] | Non
         stack_bytes=None if result is None or result.stack_bytes is None else Number(result.stack_bytes, EMULATED),
         instructions=None if result is None or not result.instructions else Number(int(np.median(result.instructions)), EMULATED),
         outputs=outputs, board_outputs=None if result is None else result.outputs, notes=tuple(notes))  # fmt: skip
+
+
+def on_board(art: Artefact, entries: np.ndarray[Any, Any], work: Path, timeout: float) -> tuple[RunResult | None, str]:
+    """The run on the artefact's device, or None and why there is none: no emulator, or the network does not fit its memories."""
+    target = get_target(art.device)
+    try:
+        program = target.strategy.build(target, art.folder, work)
+    except TargetError as error:
+        return None, f"no board numbers: {error}"
+    try:
+        return target.strategy.run(program, entries, timeout), ""
+    except EmulatorMissing as error:
+        return None, f"no board numbers: {error}"
 
 
 def to_input(art: Artefact, library: HostLibrary, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -164,12 +174,8 @@ def compare(net: Any, art: Artefact, data: Any, *, board: int = 16, ccs: Sequenc
                     entries = to_input(art, library, x)
                     found.append((f"{which.device}'s C here ({cc or 'zig'}, {level})", library.run(entries)))
         if art.device != "host" and entries is not None:
-            target = get_target(art.device)
-            try:
-                program = target.strategy.build(target, art.folder, Path(work) / "board")
-                found.append((art.device, target.strategy.run(program, entries[:board], timeout).outputs))
-            except EmulatorMissing:
-                pass
+            result, _ = on_board(art, entries[:board], Path(work) / "board", timeout)
+            found += [(art.device, result.outputs)] if result is not None else []
     differing = compared = 0
     first = ""
     for name, values in found:

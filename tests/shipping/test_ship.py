@@ -278,3 +278,16 @@ def test_killed_in_the_middle_it_goes_on(net: Net, tmp_path: Path) -> None:
     assert again.returncode == 0, again.stderr
     assert "float32: kept from before" in again.stdout and "best int8" in again.stdout
     assert first.read_bytes() == kept and (second / "record.json").is_file()
+
+
+@pytest.mark.slow
+def test_a_network_that_no_memory_of_the_board_holds(tmp_path: Path) -> None:
+    """What is far over every budget is measured here, and its remedy is said."""
+    x = np.random.default_rng(0).normal(size=(8, 600, 600, 8)).astype(np.float32)
+    large = nn.Sequential(nn.Conv2d(8, 16, 1), nn.ReLU(), nn.Conv2d(16, 2, 1))
+    small = sh.compress.Plan([("*", sh.compress.Quantize())]).apply(large, x[:2])
+    art = sh.export(small, x[:1], device="cortex-m55", to=tmp_path)
+    found = sh.measure(art, x[:2])
+    assert found.instructions is None and any("of ram; the memories of that kind have" in n for n in found.notes)
+    same = sh.compare(small, art, x[:2])
+    assert same.differing == 0 and "cortex-m55" not in same.ways
