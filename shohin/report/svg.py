@@ -34,7 +34,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     if not span > 0:
         return [low]
     raw = span / count
-    step = 10 ** floor(log10(raw))
+    step = 10.0 ** floor(log10(raw))
     step *= next(m for m in (1, 2, 5, 10) if m * step >= raw)
     first = ceil(low / step - 1e-9)
     return [round(k * step, 10) for k in range(first, floor(high / step + 1e-9) + 1)]
