@@ -46,6 +46,7 @@ _NAMES = {
     "shohin.deploy.measure": "compare measure",
     "shohin.deploy.profile": "profile",
     "shohin.deploy.torch_module": "as_torch",
+    "shohin.deploy.onnx_runtime": "onnx_runtime",
     "shohin.shipping.ship": "Shipment ship",
     "shohin.report.page": "write_report",
 }

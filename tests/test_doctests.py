@@ -8,7 +8,7 @@ import pytest
 
 import shohin
 
-EXTRAS = {"onnx", "torch", "jax", "ray", "coreai", "optuna", "matplotlib", "jinja2", "soundfile", "scipy", "PIL"}
+EXTRAS = {"onnx", "onnxruntime", "torch", "jax", "ray", "coreai", "optuna", "matplotlib", "jinja2", "soundfile", "scipy", "PIL"}
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 MODULES = sorted(module.name for module in pkgutil.walk_packages(shohin.__path__, "shohin."))
 

@@ -9,17 +9,18 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+import shohin as sh
 from shohin.cli.network_file import KINDS, load_network, shape_of
 from shohin.compress import Quantized
-from shohin.core.errors import DataError
+from shohin.core.errors import DataError, DeployError
 from shohin.data.dataset import Dataset
 from shohin.data.folder import Reading, read_folder
 from shohin.deploy.artefact import MANIFEST, load_artefact
-from shohin.shipping.diff import Difference, Way, artefact_way, board_way, diff, module_way, reference_way
+from shohin.shipping.diff import Difference, Way, artefact_way, board_way, diff, module_way, outputs_way, reference_way
 from shohin.shipping.kept import HEAD
 from shohin.train import Task
 
-WAYS = f"a network ({KINDS}), an artefact's or a shipment's folder, board:FOLDER, or reference:FILE"
+WAYS = f"a network ({KINDS}), an artefact's or a shipment's folder, board:FOLDER, reference:FILE, or origin:FILE.onnx"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,13 @@ def way(text: str, shape: tuple[int, ...] | None = None) -> Way:
         if not isinstance(net, Quantized):
             raise DataError(f"diff: {text}: a float network has no integer reference; give a quantized one")
         return reference_way(net)
+    if colon and prefix == "origin":
+        if not Path(rest).is_file():
+            raise DataError(f"diff: {text}: no such file")
+        try:
+            return outputs_way(sh.onnx_runtime(rest), f"{rest} (ONNX Runtime)")
+        except ModuleNotFoundError as error:
+            raise DeployError(f"diff: {text}: needs the package {error.name}: pip install onnxruntime") from error
     path = Path(text)
     if path.is_dir():
         art = load_artefact(_artefact_folder(path))

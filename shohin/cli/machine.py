@@ -13,6 +13,7 @@ from shohin.core.errors import ShohinError
 from shohin.targets import get_target, target_names
 from shohin.targets.host import CPU
 from shohin.targets.toolchain import find_compiler, zig
+from shohin.targets.wasm32 import node
 
 
 def devices(console: Console, *, json: bool = False) -> None:
@@ -23,7 +24,7 @@ def devices(console: Console, *, json: bool = False) -> None:
         print(json_text.dumps([{"device": n, "what": d, "memories": [vars(m) for m in memories]} for n, d, memories in rows], indent=1))
         return
     for name, what, memories in rows:
-        table.add_row(name, what, ", ".join(f"{m.name} {m.size:,} bytes" for m in memories) or "the host's")
+        table.add_row(name, what, ", ".join(f"{m.name} {m.size:,} bytes" for m in memories) or "no limits of its own")
     console.print(table)
 
 
@@ -37,6 +38,10 @@ def doctor(console: Console, *, json: bool = False) -> None:
         except ShohinError as error:
             found.append((name, False, str(error)))
     found.append(("QEMU for Cortex-M boards", shutil.which("qemu-system-arm") is not None, "make emulators, or the Debian package qemu-system-arm"))
+    try:
+        found.append((f"Node for WebAssembly ({node()})", True, ""))
+    except ShohinError as error:
+        found.append(("Node for WebAssembly", False, str(error)))
     for package, extra, use in EXTRAS:
         found.append((f"{package} ({use})", importlib.util.find_spec(package) is not None, f"pip install 'shohin[{extra}]'"))
     if json:

@@ -15,7 +15,7 @@ KINDS = ".py (sets task), .onnx or .safetensors (of sh.save)"
 
 
 def load_network(path: Path, *, shape: tuple[int, ...] | None = None, check: Any = None) -> Module | Task:
-    """The network of a file; ``check`` are inputs on which an imported one is compared with its origin.
+    """The network of a file; ``shape`` is one example's, ``check`` are inputs on which an imported one is compared with its origin.
 
     Raises:
         DataError: there is no such file, or it is of another kind; DeployError: a package is missing.
@@ -33,7 +33,7 @@ def load_network(path: Path, *, shape: tuple[int, ...] | None = None, check: Any
         importer = sh.from_onnx
     except (AttributeError, ModuleNotFoundError) as error:
         raise DeployError(f"{path}: ONNX files need the package onnx: pip install 'shohin[onnx]' ({error})") from error
-    return importer(path, check=check, **({} if shape is None else {"shape": shape}))
+    return importer(path, check=check, **({} if shape is None else {"shape": (1, *shape)}))
 
 
 def numbers(text: str | None, what: str) -> tuple[float, ...] | None:

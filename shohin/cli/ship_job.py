@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rich.table import Table
 import shohin as sh
 from shohin.cli.network_file import load_network, numbers, shape_of
 from shohin.core.errors import BudgetError, DataError
+from shohin.core.module import Module
 from shohin.data.folder import Reading, read_folder
 from shohin.deploy.budget import Budget
 from shohin.shipping.candidate import Candidate
@@ -52,7 +54,7 @@ def run(config: Config, console: Console) -> Shipment:
     """Ship, show, report. Raises ``BudgetError`` where nothing fits; all that was found is kept and shown before."""
     told = Teller(Console(stderr=True, highlight=False) if config.json else console)
     net, data = _inputs(config)
-    found = ship(net, data, device=config.device, flash=config.flash, ram=config.ram, to=config.out, finetune=config.finetune, seed=config.seed,
+    found = ship(net, data, at=_at(config.model) if config.model.suffix.lower() == ".onnx" else None, device=config.device, flash=config.flash, ram=config.ram, to=config.out, finetune=config.finetune, seed=config.seed,
                  name=config.model.stem, fresh=config.fresh, progress=told)  # fmt: skip
     note = _report(found)
     if config.json:
@@ -82,6 +84,16 @@ def _inputs(config: Config) -> tuple[Any, Any]:
         x = getattr(data, "x", data)
         net = load_network(config.model, shape=shape, check=x[:CHECKED])
     return net, data
+
+
+def _at(path: Path) -> Callable[[tuple[int, ...]], Module]:
+    """The network of an ONNX file, imported for examples of another shape."""
+
+    def at(shape: tuple[int, ...]) -> Module:
+        net = load_network(path, shape=shape)
+        return net.model if isinstance(net, Task) else net
+
+    return at
 
 
 def _report(found: Shipment) -> str:
@@ -119,7 +131,8 @@ def show(found: Shipment, console: Console) -> None:
         console.print(f"best         [bold]{found.best.name}[/bold] ({found.best.about})", soft_wrap=True)
         console.print(f"artefact     {found.folder / 'artefact'} (cmake, make, network.hpp)", soft_wrap=True)
     console.print(f"checkpoint   {found.checkpoint} (sh.load)", soft_wrap=True)
-    console.print(f"time         {found.seconds:.0f} s (measured), {found.estimate:.0f} s were estimated for the first candidates", soft_wrap=True)
+    estimate = f", {found.estimate:.0f} s were estimated for the first candidates" if found.estimate else ""
+    console.print(f"time         {found.seconds:.0f} s (measured){estimate}", soft_wrap=True)
 
 
 def _cells(c: Candidate, labels: bool, star: str, budget: Budget) -> dict[str, str]:

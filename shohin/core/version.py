@@ -1,4 +1,3 @@
-"""The version of this package."""
+"""The version of the package, as ``pyproject.toml`` has it."""
 
 __version__ = "0.1.0"
-"""As in ``pyproject.toml``."""

@@ -26,7 +26,7 @@ from shohin.core.errors import DeployError
 from shohin.deploy.layout import Layout
 from shohin.deploy.library import HostLibrary, build_library
 from shohin.deploy.packed import is_packed, offsets
-from shohin.deploy.templates import FILES
+from shohin.deploy.templates import files_of
 from shohin.targets import get_target
 from shohin.targets.elf import Sections
 from shohin.targets.source import Source, read_source
@@ -184,7 +184,7 @@ def write_artefact(folder: str | Path, *, device: str, inputs: tuple[Boundary, .
     target = get_target(device)
     (source.folder / MANIFEST).unlink(missing_ok=True)
     sections = target.strategy.sections(target, source.folder)
-    for file, text in FILES.items():
+    for file, text in files_of(target).items():
         _write(source.folder / file, text(source, target, is_packed(inputs, outputs)))
     artefact = Artefact(
         name=source.name, device=device, folder=source.folder, inputs=inputs, outputs=outputs,

@@ -18,7 +18,7 @@ from shohin.compress.definitions import dequantize, quantize
 from shohin.compress.integer import aval_of, integers
 from shohin.compress.quantized import Quantized
 from shohin.compress.steps import places_of
-from shohin.core.errors import DeployError, EmulatorMissing
+from shohin.core.errors import DeployError, EmulatorMissing, TargetError
 from shohin.core.module import mode
 from shohin.core.tensor import as_tensor
 from shohin.data.dataset import Dataset
@@ -26,6 +26,7 @@ from shohin.deploy.artefact import Artefact
 from shohin.deploy.library import HostLibrary, build_library
 from shohin.deploy.packed import pack, unpack
 from shohin.targets import get_target
+from shohin.targets.target import RunResult
 
 MEASURED, EMULATED, MODELLED = "measured", "emulated", "modelled"
 
@@ -87,17 +88,13 @@ def measure(art: Artefact, data: Any, *, metric: Callable[[Any, Any], Any] | Non
         latency = library.latency(entries[: min(len(entries), 64)], repeats)
         result = None
         if art.device != "host" and art.source.dtype == np.int8:
-            target = get_target(art.device)
-            try:
-                program = target.strategy.build(target, art.folder, Path(work) / "board")
-                result = target.strategy.run(program, entries[:board], timeout)
-            except EmulatorMissing as error:
-                notes.append(f"no board numbers: {error}")
+            result, why = on_board(art, entries[:board], Path(work) / "board", timeout)
+            notes += [why] if why else []
     logits = from_output(art, library, outputs)
     accuracy = None
     if metric is not None and isinstance(data, Dataset):
         accuracy = Number(float(np.mean(np.asarray(metric(as_tensor(logits), as_tensor(data.y))).astype(np.float64))), MEASURED)
-    emulated = EMULATED if result is not None else MEASURED
+    emulated = EMULATED if result is not None and result.emulated else MEASURED
     return Measurement(
         accuracy=accuracy, latency_ms={"median": Number(latency.median * 1e3, MEASURED), "p95": Number(latency.p95 * 1e3, MEASURED)},
         flash_bytes=Number(art.flash_bytes, MEASURED), arena_bytes=Number(art.arena_bytes, MEASURED),
@@ -106,6 +103,19 @@ def measure(art: Artefact, data: Any, *, metric: Callable[[Any, Any], Any] | Non
         stack_bytes=None if result is None or result.stack_bytes is None else Number(result.stack_bytes, EMULATED),
         instructions=None if result is None or not result.instructions else Number(int(np.median(result.instructions)), EMULATED),
         outputs=outputs, board_outputs=None if result is None else result.outputs, notes=tuple(notes))  # fmt: skip
+
+
+def on_board(art: Artefact, entries: np.ndarray[Any, Any], work: Path, timeout: float) -> tuple[RunResult | None, str]:
+    """The run on the artefact's device, or None and why there is none: no emulator, or the network does not fit its memories."""
+    target = get_target(art.device)
+    try:
+        program = target.strategy.build(target, art.folder, work)
+    except TargetError as error:
+        return None, f"no board numbers: {error}"
+    try:
+        return target.strategy.run(program, entries, timeout), ""
+    except EmulatorMissing as error:
+        return None, f"no board numbers: {error}"
 
 
 def to_input(art: Artefact, library: HostLibrary, x: Any) -> np.ndarray[Any, Any]:
@@ -184,12 +194,8 @@ def compare(net: Any, art: Artefact, data: Any, *, board: int = 16, ccs: Sequenc
                     entries = to_input(art, library, x if art.packed else x[0])
                     found.append((f"{which.device}'s C here ({cc or 'zig'}, {level})", as_integers(library.run(entries))))
         if art.device != "host" and entries is not None:
-            target = get_target(art.device)
-            try:
-                program = target.strategy.build(target, art.folder, Path(work) / "board")
-                found.append((art.device, as_integers(target.strategy.run(program, entries[:board], timeout).outputs)))
-            except EmulatorMissing:
-                pass
+            result, _ = on_board(art, entries[:board], Path(work) / "board", timeout)
+            found += [(art.device, as_integers(result.outputs))] if result is not None else []
     differing = compared = 0
     first = ""
     for name, values in found:

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from shohin.targets.board import FIRMWARE
 from shohin.targets.source import Source
 from shohin.targets.target import Target
+from shohin.targets.wasm32 import GLUE, glue_flags
 
 _CMAKE = """\
 # Any C11 compiler builds this: cmake -B build && cmake --build build. Copied into components/ of an ESP-IDF project, this
@@ -116,6 +118,51 @@ _REAL = """\
     }
 """
 
+_WASM_MAKEFILE = """\
+# make builds @NAME@.wasm with the clang of the package ziglang (pip install ziglang), which brings memcpy and memset.
+CC     ?= cc
+CC     := $(if $(filter default,$(origin CC)),python3 -m ziglang cc,$(CC))
+CFLAGS ?= -O3
+
+@NAME@.wasm: network.c network.h wasm.c
+	$(CC) -target @TRIPLE@ -mcpu=@CPU@ $(CFLAGS) @FLAGS@ -std=c11 -isystem include -I . network.c wasm.c -Wl,--no-entry -Wl,--gc-sections -Wl,--strip-all -o $@
+
+clean:
+	rm -f @NAME@.wasm
+
+.PHONY: clean
+"""
+
+_MJS = """\
+// @NAME@ in JavaScript: `const net = await load(bytes)`, bytes of @NAME@.wasm (make builds it). No imports, no globals.
+export async function load(bytes) {
+  const { instance } = await WebAssembly.instantiate(bytes, {});
+  const net = instance.exports;
+  if (net.selfcheck() !== 0) throw new Error("@NAME@: this engine's arithmetic is not the defined one");
+  const view = (Type, at, size) => new Type(net.memory.buffer, at, size);
+  const run = (x) => {
+    if (x.length !== net.input_size()) throw new RangeError(`@NAME@: ${x.length} elements, expected ${net.input_size()}`);
+    view(@TYPED@, net.input(), x.length).set(x);
+    if (net.run() !== 0) throw new Error("@NAME@: the network failed");
+    return view(@TYPED@, net.output(), net.output_size()).slice();
+  };
+  @REAL@
+}
+"""
+
+_MJS_INT8 = """\
+// From real values to real values; `integers` is the same on the grids of the header.
+  const real = (x) => {
+    if (x.length !== net.input_size()) throw new RangeError(`${x.length} elements, expected ${net.input_size()}`);
+    view(Float32Array, net.real_input(), x.length).set(x);
+    net.quantize();
+    if (net.run() !== 0) throw new Error("the network failed");
+    net.dequantize();
+    return view(Float32Array, net.real_output(), net.output_size()).slice();
+  };
+  return { integers: run, run: real };"""
+_MJS_FLOAT = "return { run };"
+
 _EXAMPLE = """\
 /* One inference of @NAME@ on an input of zeros. */
 #include <stdio.h>
@@ -190,7 +237,33 @@ def example_c(source: Source, target: Target, packed: bool = False) -> str:
     return _fill(_EXAMPLE, {**names, **parts})
 
 
-FILES: Mapping[str, Callable[[Source, Target, bool], str]] = {
-    "CMakeLists.txt": cmake_lists, "Makefile": makefile, "network.hpp": header_hpp, "example.c": example_c,
+def wasm_c(source: Source, target: Target, packed: bool = False) -> str:
+    """The text of wasm.c: the network's buffers and exports."""
+    del target
+    return "".join(f"#define {flag[2:].replace('=', ' ')}\n" for flag in glue_flags(source)) + GLUE.read_text(encoding="utf-8")
+
+
+def loader_mjs(source: Source, target: Target, packed: bool = False) -> str:
+    """The text of network.mjs."""
+    del target
+    typed, run = ("Int8Array", _MJS_INT8) if source.dtype == np.int8 else ("Float32Array", _MJS_FLOAT)
+    return _fill(_MJS, {"NAME": source.name, "TYPED": typed, "REAL": run})
+
+
+def wasm_makefile(source: Source, target: Target, packed: bool = False) -> str:
+    """The text of Makefile where the library is a WebAssembly module."""
+    flags = " ".join(f for f in target.cflags if not f.startswith("-O"))
+    return _fill(_WASM_MAKEFILE, {"NAME": source.name, "TRIPLE": target.triple, "CPU": target.mcpu, "FLAGS": flags})
+
+
+Files = Mapping[str, Callable[[Source, Target, bool], str]]
+FILES: Files = {"CMakeLists.txt": cmake_lists, "Makefile": makefile, "network.hpp": header_hpp, "example.c": example_c}
+WASM: Files = {
+    "Makefile": wasm_makefile, "wasm.c": wasm_c, "network.mjs": loader_mjs,
+    **{f"include/{name}": lambda source, target, packed, name=name: (FIRMWARE / "include" / name).read_text(encoding="utf-8") for name in ("math.h", "string.h")},
 }  # fmt: skip
-"""What an artefact's folder holds beside the network, by name."""
+
+
+def files_of(target: Target) -> Files:
+    """What an artefact's folder holds beside the network, by name."""
+    return WASM if target.triple.startswith("wasm") else FILES

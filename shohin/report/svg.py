@@ -34,7 +34,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     if not span > 0:
         return [low]
     raw = span / count
-    step = 10 ** floor(log10(raw))
+    step = 10.0 ** floor(log10(raw))
     step *= next(m for m in (1, 2, 5, 10) if m * step >= raw)
     first = ceil(low / step - 1e-9)
     return [round(k * step, 10) for k in range(first, floor(high / step + 1e-9) + 1)]
@@ -104,8 +104,10 @@ def arena(layout: Layout, size: int, limit: float | None) -> str:
         name = layer(b.place)
         title = f"{name}: {b.size:,} bytes at {b.offset:,}, steps {b.first + 1} to {b.last + 1}"
         parts.append(f'<rect class="block c{names.index(name) % COLOURS}" x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" height="{max(h, 0.5):.1f}"><title>{escape(title)}</title></rect>')
-        if w > 8.0 * len(name) and h > 18:
-            parts.append(f'<text class="inside" x="{x + w / 2:.1f}" y="{y + h / 2 + 4:.1f}" text-anchor="middle">{escape(name)}</text>')
+        across_it, along_it = w > 8.0 * len(name) and h > 18, h > 8.0 * len(name) and w > 18
+        if across_it or along_it:
+            turned = "" if across_it else f' transform="rotate(-90 {x + w / 2:.1f} {y + h / 2:.1f})"'
+            parts.append(f'<text class="inside" x="{x + w / 2:.1f}" y="{y + h / 2 + 4:.1f}" text-anchor="middle"{turned}>{escape(name)}</text>')
     peak = max(range(steps), key=lambda k: layout.steps[k].live)
     middle = across(peak + 0.5)
     parts.append(f'<line class="peak" x1="{middle:.1f}" x2="{middle:.1f}" y1="{top}" y2="{height - bottom + 4}"/>')

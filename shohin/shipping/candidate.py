@@ -124,12 +124,12 @@ def measured(net: Module, subject: Subject, origin: Origin | None, *, name: str,
     """
     x, integer = subject.test, isinstance(net, Quantized)
     art, host = (export(net, x[:1], device=d, to=to / d) for d in (device, "host"))
-    found = measure(art, subject.judged, metric=subject.metric, board=BOARD, host=host)
+    macs = macs_of(net, (1, *subject.shape))
+    count = max(2, min(COMPARED, len(x), int(WORK // max(macs, 1))))
+    found = measure(art, subject.judged, metric=subject.metric, board=min(BOARD, count), host=host)
     outputs = _real(art, found.outputs)
     if not integer:
         refuse_non_finite(net, x, outputs)
-    macs = macs_of(net, (1, *subject.shape))
-    count = max(2, min(COMPARED, len(x), int(WORK // max(macs, 1))))
     checked = compare(net, art, x[:count], board=min(BOARD, count), host=host) if integer else None
     ram = found.ram_bytes or Number(art.arena_bytes + art.sections.ram, MEASURED)
     save(net, to / NETWORK, example=x[:1])

@@ -100,7 +100,7 @@ def _channels(subject: Subject, budget: Budget, device: str, kept: Kept, extra: 
             low, high = (low, middle) if fits(middle) else (middle, high)
     except ShohinError as error:
         return Option(family="channels", name=f"channels{tables}", about="", skip=str(error))
-    share = f"{high / SIXTEENTHS:.0%}"
+    share = f"{100 * high / SIXTEENTHS:g}%"
     return Option(family="channels", name=f"int8, {share} fewer channels{tables}", rules=rules_at(high),
                   about=f"{share} of the channels of each group leave, those with the smallest weights (L1){tables}")  # fmt: skip
 
@@ -121,13 +121,15 @@ def _smaller(subject: Subject, factor: float) -> Subject | str:
     shape = subject.test.shape
     sizes = {a: max(1, round(shape[a] * factor)) for a in axes}
     calibration, test = (averaged(x, sizes) for x in (subject.calibration, subject.test))
+    net = subject.net
     try:
-        with mode(subject.net, training=False):
-            subject.net(as_tensor(calibration[:1]))
+        net = net if subject.at is None else subject.at(test.shape[1:])
+        with mode(net, training=False):
+            net(as_tensor(calibration[:1]))
     except (ShohinError, ValueError, TypeError, IndexError) as error:
         return f"the network takes no input of {' x '.join(map(str, test.shape[1:]))} ({str(error).splitlines()[0]})"
     train = subject.train if subject.train is None else Dataset(averaged(subject.train.x, sizes), subject.train.y, subject.train.classes)
-    return replace(subject, calibration=calibration, test=test, train=train)
+    return replace(subject, net=net, calibration=calibration, test=test, train=train)
 
 
 def _image_axes(subject: Subject) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -99,7 +100,7 @@ class Shipment:
 
 def ship(
     net: Module | Task, data: Any = None, *, device: str = "cortex-m55", flash: Any = None, ram: Any = None, to: str | Path = "shipped",
-    finetune: int = 0, reading: Reading = PLAIN, name: str = "", seed: int = 0, fresh: bool = False, progress: bool | Teller | None = None,
+    finetune: int = 0, reading: Reading = PLAIN, at: Callable[[tuple[int, ...]], Module] | None = None, name: str = "", seed: int = 0, fresh: bool = False, progress: bool | Teller | None = None,
 ) -> Shipment:  # fmt: skip
     """Quantize, export, measure and compare; over budget, try what would make it fit. All on the artefact itself.
 
@@ -112,6 +113,7 @@ def ship(
         finetune: epochs of training for the int8 network (quantization-aware) and for networks that lost channels or
             resolution; needs labels.
         reading: how files become examples.
+        at: ``at(shape)`` gives the network for examples of that shape, where it cannot take them itself (an imported one).
         name: what the network is called in what is printed; by default its class.
 
     Raises:
@@ -126,7 +128,7 @@ def ship(
     """
     started = time.perf_counter()
     budget, target = Budget(flash=flash, ram=ram), get_target(device)
-    subject = subject_of(net, data, reading)
+    subject = replace(subject_of(net, data, reading), at=at)
     if finetune and subject.train is None:
         raise DataError("ship: --finetune needs labels: a folder whose subfolders are labels, .npz with x and y, or a task")
     if finetune and isinstance(subject.net, Stored):
@@ -156,7 +158,7 @@ def _parts(subject: Subject, device: str, finetune: int, seed: int) -> dict[str,
 
 def _hash(a: Any) -> str:
     array = np.ascontiguousarray(a)
-    return digest.digest({"dtype": str(array.dtype), "shape": str(array.shape), "bytes": array.tobytes().hex()})
+    return f"{array.dtype}{array.shape}{hashlib.blake2b(array.reshape(-1).view(np.uint8).data, digest_size=16).hexdigest()}"
 
 
 @dataclass(kw_only=True)
@@ -200,7 +202,7 @@ class _Run:
                 continue
             subject = option.subject or self.subject
             try:
-                self._add(option.name, option.about, lambda _, o=option, s=subject: (o.plan.apply(self.subject.net, s.calibration), ()), subject)
+                self._add(option.name, option.about, lambda _, o=option, s=subject: (o.plan.apply(s.net, s.calibration), ()), subject)
             except ShohinError as error:
                 self.skipped.append(f"{option.name}: {error}")
                 self.told.say(f"{option.name}: left out, {error}")

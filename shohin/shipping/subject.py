@@ -16,7 +16,6 @@ from shohin.core.module import Module, mode
 from shohin.core.tensor import as_tensor
 from shohin.data.dataset import Dataset
 from shohin.data.folder import PLAIN, Reading, read_folder
-from shohin.deploy.stored import Stored
 from shohin.deploy.values import refuse_non_finite
 from shohin.train.task import Task
 
@@ -27,7 +26,8 @@ CALIBRATION, JUDGED = 256, 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """``train`` is labelled or None; ``test`` (n, ...) are inputs that nothing was fitted to, ``labels`` theirs or None."""
+    """``train`` is labelled or None; ``test`` (n, ...) are inputs that nothing was fitted to, ``labels`` theirs or None.
+    ``at(shape)`` is the network for examples of another shape, where it cannot take them itself."""
 
     net: Module
     calibration: Array
@@ -37,6 +37,7 @@ class Subject:
     loss: Callable[[Any, Any], Any] = nn.cross_entropy
     metric: Callable[[Any, Any], Any] = nn.accuracy
     augment: Callable[[Any], Any] | None = None
+    at: Callable[[tuple[int, ...]], Module] | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -97,11 +98,9 @@ def _halved(net: Module, data: Any, reading: Reading) -> Subject:
 
 
 def input_shape(net: Module) -> tuple[int, ...] | None:
-    """Shape of one example, where the network itself knows it: one of a file, or imported."""
-    if isinstance(net, Stored):
-        return net.input_shapes[0]
-    known = getattr(net, "input_shape", None)
-    return tuple(known) if isinstance(known, tuple | list) else None
+    """Shape of one example, where the network itself knows it (``input_shapes``): one of a file, or imported."""
+    known = getattr(net, "input_shapes", None)
+    return tuple(known[0]) if known else None
 
 
 def _runs(subject: Subject) -> None:
@@ -111,7 +110,7 @@ def _runs(subject: Subject) -> None:
             y = subject.net(as_tensor(x))
             out = np.asarray(as_tensor(y).data)
     except (ShohinError, ValueError, TypeError, IndexError) as error:
-        raise DataError(f"ship: the network does not take examples of shape {subject.shape}: {error}") from error
+        raise DataError(f"ship: the network does not take examples of shape {subject.shape}: {error}. Name the shape that it takes (--shape)") from error
     refuse_non_finite(subject.net, x, out)
     if subject.labels is not None and (out.ndim != 2 or int(subject.labels.max()) >= out.shape[1]) and subject.metric is nn.accuracy:
         raise DataError(f"ship: labels reach {int(subject.labels.max())}, but the network gives {out.shape[1:]} an example; "

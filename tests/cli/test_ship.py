@@ -86,7 +86,7 @@ def test_diff(shipped: tuple[Any, Path], here: Path) -> None:
     reference = json.loads(RUN.invoke(app, ["diff", small, f"reference:{small}", x, "--json"]).stdout)
     assert reference["first"] is None and len(reference["places"]) >= 5 and all(p["differing"] == 0 for p in reference["places"])
     parts = RUN.invoke(app, ["diff", net, small, x])
-    assert "they part first at input" in parts.output and "stem" in parts.output
+    assert "they part first at input" in parts.output and "head/add" in parts.output
     task = json.loads(RUN.invoke(app, ["diff", str(here / "task.py"), net, x, "--json"]).stdout)
     assert task["first"] is None
 

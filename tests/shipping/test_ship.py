@@ -113,6 +113,35 @@ def test_tables_and_resolution(net: Net, tmp_path: Path) -> None:
     assert named(ram)["int8, input 9 x 9 x 1"].input == (9, 9, 1)
 
 
+class Fixed(Net):
+    """As an imported network: of one size, and made anew for another."""
+
+    size = 12
+
+    def forward(self, x):
+        if x.shape[1] != self.size:
+            raise sh.ShapeError(f"of {self.size} rows, got {x.shape}")
+        return super().forward(x)
+
+
+@pytest.mark.slow
+def test_a_network_that_is_made_anew_for_another_size(net: Net, tmp_path: Path) -> None:
+    def at(shape: tuple[int, ...]) -> Fixed:
+        made = Fixed()
+        for path, cell in made.cells().items():
+            cell.write(net.cells()[path].read())
+        made.size = shape[0]
+        return made.eval()
+
+    x = data().x
+    first = sh.ship(at((12,)), x, device="host", to=tmp_path / "a", progress=False)
+    ram = named(first)["int8"].ram.value - 1
+    alone = sh.ship(at((12,)), x, device="host", ram=ram, to=tmp_path / "a", progress=False)
+    assert any("takes no input of 9 x 9 x 1 (of 12 rows" in s for s in alone.skipped)
+    found = sh.ship(at((12,)), x, device="host", ram=ram, at=at, to=tmp_path / "a", progress=False)
+    assert named(found)["int8, input 9 x 9 x 1"].differing.value == 0
+
+
 @pytest.mark.slow
 def test_a_task_and_one_that_is_over_alone(net: Net, tmp_path: Path) -> None:
     task = sh.Task(net, data(64, 3), data(32, 4), nn.cross_entropy, nn.accuracy)
@@ -249,3 +278,16 @@ def test_killed_in_the_middle_it_goes_on(net: Net, tmp_path: Path) -> None:
     assert again.returncode == 0, again.stderr
     assert "float32: kept from before" in again.stdout and "best int8" in again.stdout
     assert first.read_bytes() == kept and (second / "record.json").is_file()
+
+
+@pytest.mark.slow
+def test_a_network_that_no_memory_of_the_board_holds(tmp_path: Path) -> None:
+    """What is far over every budget is measured here, and its remedy is said."""
+    x = np.random.default_rng(0).normal(size=(8, 600, 600, 8)).astype(np.float32)
+    large = nn.Sequential(nn.Conv2d(8, 16, 1), nn.ReLU(), nn.Conv2d(16, 2, 1))
+    small = sh.compress.Plan([("*", sh.compress.Quantize())]).apply(large, x[:2])
+    art = sh.export(small, x[:1], device="cortex-m55", to=tmp_path)
+    found = sh.measure(art, x[:2])
+    assert found.instructions is None and any("of ram; the memories of that kind have" in n for n in found.notes)
+    same = sh.compare(small, art, x[:2])
+    assert same.differing == 0 and "cortex-m55" not in same.ways

@@ -18,7 +18,7 @@ def cpuinfo(flags: str) -> str:
 
 
 def test_every_file_with_a_target_is_registered():
-    assert {"host", "cortex-m55", "cortex-m7", "cortex-m4"} <= set(target_names())
+    assert {"host", "cortex-m55", "cortex-m7", "cortex-m4", "wasm32"} <= set(target_names())
     for name in target_names():
         assert get_target(name).name == name
 
