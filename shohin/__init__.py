@@ -40,6 +40,7 @@ _NAMES = {
     "shohin.train.task": "Task",
     "shohin.deploy.stored": "load save",
     "shohin.interop.onnx": "from_onnx",
+    "shohin.interop.pytorch": "from_torch",
     "shohin.transforms.channels": "channels",
     "shohin.deploy.cost": "cost",
     "shohin.deploy.export": "export",

@@ -237,14 +237,14 @@ class Builder:
     # -------------------------------------------------------------------------------------------------- steps
 
     def emit(self, call: Callable[..., Any], inputs: Sequence[Value | int | float | bool | None], orders: Sequence[Order] | Order,
-             attrs: Mapping[str, Any] | None = None) -> Any:  # fmt: skip
+             attrs: Mapping[str, Any] | None = None, *, fold: bool = True) -> Any:  # fmt: skip
         """A step that runs ``call(*inputs, **attrs)``; constants among the inputs have been put in their stored order by
-        ``lay``. ``orders``: of the results, as they are stored. Where all is constant, it runs here and now."""
+        ``lay``. ``orders``: of the results, as they are stored. Where all is constant, it runs here and now, if it may (``fold``)."""
         of = _each(orders)
         attrs = dict(attrs or {})
         values = [v for v in inputs if isinstance(v, Value)]
         avals = self._avals(call, inputs, attrs)
-        if all(v.data is not None for v in values):
+        if fold and all(v.data is not None for v in values):
             found = self._fold(call, inputs, attrs, avals, of)
         else:
             found = self._step(call, [self._operand(v) for v in inputs], attrs, avals, of)
@@ -330,9 +330,10 @@ class Builder:
         assert v.data is not None
         key = (v.name, v.shape, v.dtype, hashlib.sha256(v.data.tobytes()).digest())
         if key not in self._cells:
-            trained = bool(v.name) and v.dtype in dtypes.FLOATING
-            self._cells[key] = Path(self.paths.give(path_of(v.name) if trained else "", f"constants.c{len(self._cells)}"))
-            self.put(self._cells[key].path, lambda: (Param if trained else Buffer)(v.data), v.data)
+            named = bool(v.name) and v.dtype in dtypes.FLOATING
+            kind = Param if named and v.name not in self.foreign.untrained else Buffer
+            self._cells[key] = Path(self.paths.give(path_of(v.name) if named else "", f"constants.c{len(self._cells)}"))
+            self.put(self._cells[key].path, lambda: kind(v.data), v.data)
         return self._cells[key]
 
     def put(self, path: str, make: Callable[[], Any], data: Array | None = None) -> Any:

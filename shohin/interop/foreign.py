@@ -47,13 +47,15 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Foreign:
-    """A graph in topological order. ``version`` says by which edition of its operators it was written."""
+    """A graph in topological order. ``version`` says by which edition of its operators it was written; ``untrained``: constants
+    that training leaves alone, where the origin tells."""
 
     inputs: tuple[Input, ...]
     constants: Mapping[str, Array]
     nodes: tuple[Node, ...]
     outputs: tuple[str, ...]
     version: int
+    untrained: frozenset[str] = frozenset()
 
 
 def walk(foreign: Foreign) -> Iterator[Node]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 try:
     import onnx as _onnx  # noqa: F401
 except ModuleNotFoundError as error:

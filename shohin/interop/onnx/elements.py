@@ -10,7 +10,7 @@ from shohin.core import dtypes
 from shohin.interop.builder import Builder, Value, constant
 from shohin.interop.foreign import Node
 from shohin.interop.onnx.table import attr, dtype_of, needed, operator, refuse
-from shohin.interop.words import contract, norm
+from shohin.interop.words import activations, contract, norm
 from shohin.interop.words import elementwise as words
 from shohin.nn import functional as F
 from shohin.ops import extra, math
@@ -180,77 +180,44 @@ def _swish(x: Any, alpha: float) -> Any:
     return x * math.sigmoid(x * alpha)
 
 
-def _softplus(x: Any) -> Any:
-    return math.relu(x) + math.log1p(math.exp(-math.abs(x)))
-
-
-def _celu(x: Any, alpha: float) -> Any:
-    return F.elu(x / alpha) * alpha
-
-
-def _selu(x: Any, alpha: float, gamma: float) -> Any:
-    return F.elu(x, alpha) * gamma
-
-
-def _thresholded(x: Any, alpha: float) -> Any:
-    return math.where(math.greater(x, alpha), x, math.zeros_like(x))
-
-
-def _prelu(x: Any, slope: Any) -> Any:
-    return math.where(math.less(x, 0), x * slope, x)
-
-
-def _shrink(x: Any, lambd: float, bias: float) -> Any:
-    zero = math.zeros_like(x)
-    return math.where(math.less(x, -lambd), x + bias, math.where(math.greater(x, lambd), x - bias, zero))
-
-
 @operator("Softplus", becomes="`log(1 + exp(x))`")
 def softplus(b: Builder, node: Node, x: Value) -> Value:
-    return words.elementwise(b, _softplus, x)
+    return words.elementwise(b, activations.softplus, x)
 
 
 @operator("Softsign", becomes="`x / (1 + abs(x))`")
 def softsign(b: Builder, node: Node, x: Value) -> Value:
-    return words.elementwise(b, _softsign, x)
-
-
-def _softsign(x: Any) -> Any:
-    return x / (1 + math.abs(x))
+    return words.elementwise(b, activations.softsign, x)
 
 
 @operator("Mish", becomes="`x tanh(softplus(x))`")
 def mish(b: Builder, node: Node, x: Value) -> Value:
-    return words.elementwise(b, _mish, x)
-
-
-def _mish(x: Any) -> Any:
-    return x * math.tanh(_softplus(x))
+    return words.elementwise(b, activations.mish, x)
 
 
 @operator("Celu", becomes="`nn.elu`, scaled")
 def celu(b: Builder, node: Node, x: Value) -> Value:
-    return words.elementwise(b, _celu, x, alpha=attr(node, "alpha", 1.0))
+    return words.elementwise(b, activations.celu, x, alpha=attr(node, "alpha", 1.0))
 
 
 @operator("Selu", becomes="`nn.elu`, scaled")
 def selu(b: Builder, node: Node, x: Value) -> Value:
-    return words.elementwise(b, _selu, x, alpha=attr(node, "alpha", 1.67326319217681884765625), gamma=attr(node, "gamma", 1.05070102214813232421875))
+    return words.elementwise(b, activations.selu, x, alpha=attr(node, "alpha", 1.67326319217681884765625), gamma=attr(node, "gamma", 1.05070102214813232421875))
 
 
 @operator("ThresholdedRelu", becomes="`sh.where`")
 def thresholded_relu(b: Builder, node: Node, x: Value) -> Value:
-    return words.elementwise(b, _thresholded, x, alpha=attr(node, "alpha", 1.0))
+    return words.elementwise(b, activations.thresholded, x, alpha=attr(node, "alpha", 1.0))
 
 
 @operator("Shrink", becomes="`sh.where`")
 def shrink(b: Builder, node: Node, x: Value) -> Value:
-    return words.elementwise(b, _shrink, x, lambd=attr(node, "lambd", 0.5), bias=attr(node, "bias", 0.0))
+    return words.elementwise(b, activations.shrink, x, lambd=attr(node, "lambd", 0.5), bias=attr(node, "bias", 0.0))
 
 
 @operator("PRelu", becomes="`sh.where`, the slope a Param")
 def prelu(b: Builder, node: Node, x: Value, slope: Value) -> Value:
-    return words.elementwise(b, _prelu, x, slope)
+    return words.elementwise(b, activations.prelu, x, slope)
 
 
 @operator("Identity", becomes="nothing")

@@ -12,7 +12,7 @@ from shohin.interop.builder import Builder, Value, constant
 from shohin.interop.foreign import Node
 from shohin.interop.onnx.table import attr, dtype_of, needed, operator, refuse
 from shohin.interop.words import arrange
-from shohin.interop.words.reduce import along, running_sum
+from shohin.interop.words.reduce import along, running_sum, sorted_
 from shohin.ops import extra, index, math, move
 
 
@@ -196,14 +196,7 @@ def top_k(b: Builder, node: Node, x: Value, k: Value) -> tuple[Value, ...]:
     axis = arrange.axis_of(attr(node, "axis", -1), x.rank, "axis")
     count = int(b.number(k, "k"))
     refuse(not 0 <= count <= x.shape[axis], f"k is {count}, the dim has {x.shape[axis]} elements")
-    attrs = {"axis": x.order.index(axis), "count": count, "largest": bool(attr(node, "largest", 1))}
-    return b.emit(_top_k, [b.lay(x, x.order)], (x.order, x.order), attrs)
-
-
-def _top_k(x: Any, axis: int, count: int, largest: bool) -> Any:
-    places = index.argsort(x, axis=axis, descending=largest)
-    places = move.slice_(places, (0,) * x.ndim, tuple(count if d == axis else n for d, n in enumerate(x.shape)))
-    return index.take_along_axis(x, places, axis=axis), math.astype(places, dtypes.int64)
+    return sorted_(b, x, axis, count, bool(attr(node, "largest", 1)))
 
 
 @operator("NonZero", becomes="a constant")

@@ -92,7 +92,8 @@ def expand(b: Builder, x: Value, shape: Sequence[int]) -> Value:
     if wanted == x.shape:
         return x
     order = (*range(len(wanted) - x.rank), *(d + len(wanted) - x.rank for d in x.order))
-    return b.emit(move.broadcast_to, [x], order, {"shape": layout.stored(wanted, order)})
+    trained = bool(x.name) and x.dtype in dtypes.FLOATING  # a class token, one for each example
+    return b.emit(move.broadcast_to, [x], order, {"shape": layout.stored(wanted, order)}, fold=not trained)
 
 
 def concat(b: Builder, xs: Sequence[Value], axis: int) -> Value:

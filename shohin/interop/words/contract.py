@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from shohin import nn
+from shohin.core import dtypes
 from shohin.core.cells import Param
 from shohin.core.errors import ForeignError
 from shohin.interop import layout
 from shohin.interop.builder import Builder, Value, constant, reshape
 from shohin.interop.words import arrange
 from shohin.interop.words.elementwise import elementwise
+from shohin.nn import functional as F
 from shohin.ops import linear as ops
 from shohin.ops import math, move
 
@@ -168,6 +170,36 @@ def _matmul(a: Any, b: Any, transpose_a: bool, transpose_b: bool) -> Any:
     return ops.matmul(a, b, transpose_a=transpose_a, transpose_b=transpose_b)
 
 
+def embedding(b: Builder, w: Value, indices: Value) -> Value:
+    """Rows of w (rows, features), which are not counted from the end, at ``indices``."""
+    if not known(w) or indices.data is not None or w.rank != 2:
+        return arrange.gather(b, w, indices, 0)
+
+    def make() -> nn.Module:
+        layer = nn.Embedding(*w.shape)
+        layer.weight = Param(data_of(w))
+        return layer
+
+    path = b.new_layer("embedding", ("embedding", *same(w)), make)
+    return b.layer(path, [b.plain(indices)], layout.plain(indices.rank + 1))
+
+
+def attention(b: Builder, q: Value, k: Value, v: Value, mask: Value | None, *, causal: bool, scale: float | None) -> Value:
+    """``softmax(q k' scale + mask) v``; a mask of bools says where a query may look, one of zeros and minus infinities likewise, any other
+    is added. ``causal``: query i sees keys up to i."""
+    rows, keys = q.shape[-2], k.shape[-2]
+    if mask is not None and mask.data is not None and mask.dtype != dtypes.bool_ and np.isin(mask.data, (0, -np.inf)).all():
+        mask = constant(mask.data == 0)
+    if causal and rows != keys:
+        mask, causal = constant(np.tril(np.ones((rows, keys), bool))), False
+    if mask is None or mask.dtype == dtypes.bool_:
+        return b.emit(F.attention, [b.plain(x) if x is not None else None for x in (q, k, v, mask)], layout.plain(q.rank), {"causal": causal, "scale": scale})
+    scores = matmul(b, q, arrange.transpose(b, k, (*range(k.rank - 2), k.rank - 1, k.rank - 2)))
+    by = constant(np.asarray(1 / np.sqrt(q.shape[-1]) if scale is None else scale, q.dtype))
+    scores = elementwise(b, math.add, elementwise(b, math.multiply, scores, by), mask)
+    return matmul(b, b.emit(F.softmax, [b.plain(scores)], layout.plain(scores.rank), {"axis": -1}), v)
+
+
 def add(b: Builder, x: Value, y: Value, x_once: bool, y_once: bool) -> Value:
     """``x + y``; a vector over the channels of a layer without bias, whose result nobody else reads, becomes its bias."""
     return _with(b, "bias", math.add, x, y, x_once, y_once)
@@ -185,4 +217,4 @@ def _with(b: Builder, name: str, f: Any, x: Value, y: Value, x_once: bool, y_onc
     return elementwise(b, f, x, y)
 
 
-__all__ = ["add", "conv", "data_of", "filled", "known", "linear", "matmul", "multiply", "same"]
+__all__ = ["add", "attention", "conv", "data_of", "embedding", "filled", "known", "linear", "matmul", "multiply", "same"]

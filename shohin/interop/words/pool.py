@@ -12,8 +12,10 @@ from shohin.core import dtypes
 from shohin.core.errors import ForeignError
 from shohin.interop import layout
 from shohin.interop.builder import Builder, Value
+from shohin.interop.words.reduce import reduced
 from shohin.nn.resize import Along, resize
 from shohin.ops import linear, math, move
+from shohin.ops import reduce as reductions
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -49,6 +51,30 @@ def pool(b: Builder, x: Value, kind: str, *, kernel: Sequence[int], stride: Sequ
     if kind == "mean":
         return b.emit(_pooled, [b.lay(x, order)], order, {**attrs, "f": _mean, "before": pads, "padding": more})
     return b.emit(_pooled, [b.lay(x, order)], order, {**attrs, "f": _norm, "p": power, "padding": _longer(padding, extra)})
+
+
+def adaptive(b: Builder, x: Value, kind: str, size: Sequence[int | None]) -> Value:
+    """The mean or maximum of ``size`` parts of each of the last dims (None: as many as there are): part i of o is from ``floor(i n / o)`` to
+    ``ceil((i + 1) n / o)``."""
+    dims = range(x.rank - len(size), x.rank)
+    goals = {d: x.shape[d] if o is None else int(o) for d, o in zip(dims, size)}
+    f = reductions.mean if kind == "mean" else reductions.max
+    if all(o == 1 for o in goals.values()):
+        return reduced(b, f, x, list(dims), True)
+    if x.rank == len(size) + 2 and all(x.shape[d] % o == 0 for d, o in goals.items()):
+        kernel = [x.shape[d] // o for d, o in goals.items()]
+        one = (1,) * len(size)
+        return pool(b, x, kind, kernel=kernel, stride=kernel, padding=((0, 0),) * len(size), dilation=one, ceil=False)
+    for d, o in goals.items():
+        if o != x.shape[d]:
+            parts = tuple((i * x.shape[d] // o, -((i + 1) * -x.shape[d] // o)) for i in range(o))
+            x = b.emit(_in_parts, [b.lay(x, x.order)], x.order, {"f": f, "axis": x.order.index(d), "parts": parts})
+    return x
+
+
+def _in_parts(x: Any, f: Callable[..., Any], axis: int, parts: Sequence[tuple[int, int]]) -> Any:
+    bounds = lambda lo, hi: (tuple(lo if d == axis else 0 for d in range(x.ndim)), tuple(hi if d == axis else n for d, n in enumerate(x.shape)))
+    return move.concat([f(move.slice_(x, *bounds(lo, hi)), axis=axis, keepdims=True) for lo, hi in parts], axis=axis)
 
 
 def _longer(padding: Pairs, extra: Sequence[int]) -> Pairs:
@@ -112,4 +138,4 @@ def _resized(x: Any, along: Any, **attrs: Any) -> Any:
     return resize(x, {d: Along(size=size, scale=scale, window=window) for d, size, scale, window in along}, **attrs)
 
 
-__all__ = ["pool", "resized", "windows"]
+__all__ = ["adaptive", "pool", "resized", "windows"]

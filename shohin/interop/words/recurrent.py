@@ -84,6 +84,47 @@ def recurrent(b: Builder, x: Value, cell: Cell, states: Sequence[Value | None]) 
     return (arrange.transpose(b, split, (0, 2, 1, 3)), *last)
 
 
+def stacked(b: Builder, x: Value, kind: str, weights: Sequence[Value], states: Sequence[Value], *, layers: int, bias: bool, both: bool,
+            activation: str = "tanh") -> tuple[Value, ...]:  # fmt: skip
+    """Layers on one another, as PyTorch has them: x (steps, batch, in), states (layers directions, batch, hidden) -> all h (steps, batch,
+    directions hidden), then the last states. ``weights``: w_ih, w_hh and, with ``bias``, b_ih, b_hh of each direction of each layer,
+    gates in our order."""
+    count, each = 2 if both else 1, 4 if bias else 2
+    if x.rank != 3 or len(weights) != layers * count * each:
+        raise ForeignError(f"x {x.shape} and {len(weights)} weights do not fit {layers} layers; projections have no counterpart here")
+    for w in weights:
+        b.array(w, "a weight of a recurrent layer")
+    hidden = weights[1].shape[1]
+    given = [None if s.data is not None and not s.data.any() else b.plain(s) for s in states]
+    if all(s is None for s in given):
+        given = [None] * len(states)
+    else:
+        given = [b.plain(states[k]) if s is None else s for k, s in enumerate(given)]
+    if kind != "rnn":
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[:each]
+        own = {f"{n}_l{k // count}{'_reverse' if k % count else ''}": weights[k * each + i] for k in range(layers * count) for i, n in enumerate(names)}
+
+        def make() -> Any:
+            layer = (nn.LSTM if kind == "lstm" else nn.GRU)(x.shape[2], hidden, layers, bias=bias, bidirectional=both)
+            for name, w in own.items():
+                setattr(layer, name, Param(data_of(w)))
+            return layer
+
+        return _called(b, b.new_layer(kind, (kind, *same(*weights), layers, both), make), [b.lay(x, SERIES), *given])
+    last: list[Value] = []
+    for k in range(layers):
+        part = [weights[(k * count + d) * each : (k * count + d + 1) * each] for d in range(count)]
+        joined = [constant(np.stack([data_of(p[i]) for p in part]), part[0][i].name) for i in range(2)]
+        biases = constant(np.stack([np.concatenate([data_of(p[2]), data_of(p[3])]) for p in part]), part[0][2].name) if bias else None
+        own_cell = Cell(kind="rnn", gates=(0,), w=joined[0], r=joined[1], bias=biases, peephole=None, direction="bidirectional" if both else "forward",
+                        activations=(activation,) * count, clip=0.0)  # fmt: skip
+        state = [None if s is None else arrange.box(b, s, {0: (k * count, (k + 1) * count, 1)}) for s in given]
+        y, new = recurrent(b, x, own_cell, state)
+        x = arrange.shaped(b, arrange.transpose(b, y, (0, 2, 1, 3)), (*x.shape[:2], -1))
+        last.append(new)
+    return x, last[0] if layers == 1 else arrange.concat(b, last, 0)
+
+
 def _called(b: Builder, path: str, operands: list[Value | None]) -> tuple[Value, ...]:
     """A layer takes its states as one argument; a step is flat, so one that has two is packed."""
     lstm = isinstance(b.net._find(path), nn.LSTM)
@@ -178,4 +219,4 @@ def scanned(x: Any, *operands: Any, kind: str, reverse: bool, clip: float, coupl
     return (move.permute_dims(ys, SERIES), *last)
 
 
-__all__ = ["Cell", "FUNCTIONS", "recurrent"]
+__all__ = ["Cell", "FUNCTIONS", "recurrent", "stacked"]

@@ -9,7 +9,7 @@ from shohin.interop import layout
 from shohin.interop.builder import Builder, Value
 from shohin.interop.words import arrange
 from shohin.nn import functional as F
-from shohin.ops import math, move, reduce
+from shohin.ops import index, math, move, reduce
 
 
 def reduced(b: Builder, call: Callable[..., Any], x: Value, axes: Sequence[int] | None, keepdims: bool, **attrs: Any) -> Value:
@@ -45,6 +45,18 @@ def along(b: Builder, f: Callable[..., Any], x: Value, axis: int, **attrs: Any) 
 def each(b: Builder, f: Callable[..., Any], x: Value) -> Value:
     """``f`` of each element."""
     return b.emit(f, [b.lay(x, x.order)], x.order)
+
+
+def sorted_(b: Builder, x: Value, axis: int, count: int, largest: bool) -> tuple[Value, ...]:
+    """The ``count`` first of a dim in order, the largest or smallest first, and where they stood."""
+    at = x.order.index(arrange.axis_of(axis, x.rank, "axis"))
+    return b.emit(_sorted, [b.lay(x, x.order)], (x.order, x.order), {"axis": at, "count": count, "largest": largest})
+
+
+def _sorted(x: Any, axis: int, count: int, largest: bool) -> Any:
+    places = index.argsort(x, axis=axis, descending=largest)
+    places = move.slice_(places, (0,) * x.ndim, tuple(count if d == axis else n for d, n in enumerate(x.shape)))
+    return index.take_along_axis(x, places, axis=axis), math.astype(places, "int64")
 
 
 def over_rest(b: Builder, f: Callable[..., Any], x: Value, axis: int, **attrs: Any) -> Value:
@@ -102,4 +114,4 @@ def normalized(x: Any, axis: int, p: int) -> Any:
     return math.where(zero, math.zeros_like(x), x / math.where(zero, math.ones_like(norm), norm))
 
 
-__all__ = ["MAX", "MEAN", "SUM", "along", "each", "l1", "l2", "log_sum", "log_sum_exp", "normalized", "over_rest", "position", "reduced", "running_sum", "sum_of_squares"]
+__all__ = ["MAX", "MEAN", "SUM", "along", "each", "l1", "l2", "log_sum", "log_sum_exp", "normalized", "over_rest", "position", "reduced", "running_sum", "sorted_", "sum_of_squares"]
