@@ -16,6 +16,7 @@ import numpy as np
 from shohin.compiler import derive, once, passes, siblings
 from shohin.compiler.attach import SLOW, attached
 from shohin.compiler.kernel import Declined, Kernel, Layout, Machine, Site, claim
+from shohin.compiler.order import late_nodes
 from shohin.compiler.schedule import options_of
 from shohin.compiler.slices import sliced
 from shohin.core import loop
@@ -230,7 +231,9 @@ class Lowering:
             if node in claimed or derive.is_folded(node):
                 chains[node] = self._chain(node, claimed.get(node), inside)
                 inside.update(chains[node])
-        late = self._when(chains)
+        lasts = [(chain or [start])[-1] for start, chain in chains.items()]
+        taken = {n: self.donated[n.results[0]] for n in lasts if n.results[0] in self.donated}
+        late = late_nodes(g, chains, self.stored, self._roots, taken)
         for node in g.nodes:
             if node not in inside and node not in chains:
                 self._emit(node)
@@ -239,39 +242,6 @@ class Lowering:
                     self._emit_kernel(start, claimed[start], chains[start])
                 else:
                     self._emit_folded(start, chains[start])
-
-    def _when(self, chains: Mapping[Node, Sequence[Node]]) -> dict[Node, list[Node]]:
-        """The nodes behind which chains are computed: as soon as their last operand is there, so that what a weight's
-        gradient reads is free before the optimizer's turn; and after the last reader of the memory that they take."""
-        nodes = self.graph.nodes
-        position = {n: i for i, n in enumerate(nodes)}
-        head = {n: start for start, chain in chains.items() for n in (start, *chain)}
-        moments: dict[Node, int] = {}
-        late: dict[Node, list[Node]] = {}
-
-        def there(v: Var) -> int:
-            made = self.made.get(v)
-            return 0 if made is None else moment(head[made]) if made in head else position[made]
-
-        def read(v: Var, start: Node) -> int:
-            """The last place where others than ``start``'s chain read ``v``, by themselves or through what is not stored."""
-            users = (u for u in self.users.get(v, ()) if head.get(u) is not start)
-            return max((position[u] if u in head or u.results[0] in self.stored else read(u.results[0], start) for u in users), default=0)
-
-        def moment(start: Node) -> int:
-            if start not in moments:
-                steps = (start, *chains[start])
-                inside = {v for n in steps for v in n.results}
-                reads = {x for n in steps for v in n.operands if v not in inside for x in self._roots(v)}
-                taken = self.donated.get(steps[-1].results[0])
-                free = 0 if taken is None else read(taken, start)
-                moments[start] = max(position[start], free, *map(there, reads))
-                late.setdefault(nodes[moments[start]], []).append(start)
-            return moments[start]
-
-        for start in sorted(chains, key=lambda n: position[n]):
-            moment(start)
-        return late
 
     def _roots(self, v: Var) -> frozenset[Var]:
         """The stored values and inputs that ``v`` is read from."""
