@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import prod
 
 from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, register
-from shohin.kernels.common import BLOCK, CHUNKS, HEAD, PREAMBLE, ceil_div, fill, is_float32, shares
+from shohin.kernels.common import BLOCK, CHUNKS, HEAD, PREAMBLE, ceil_div, even, fill, is_float32, shares
 from shohin.kernels.panels import Panels
 from shohin.kernels.taps import Segment, segment_table, segments
 from shohin.kernels.tile import Panel, TileShape, closing, depth_shape, far, panel_table, tile_shape, tiles
@@ -94,7 +94,8 @@ class Direct:
         """Pieces of the panels, where there are too few units for the threads."""
         if self.folded or self.staged:
             return 1
-        return min(len(self.panels), ceil_div(shares(self.flops(), self.threads), self.count))
+        flops = self.flops() * (4 if self.depth else 1)  # a quarter of the rate: a load a product
+        return even(min(len(self.panels), ceil_div(shares(flops, self.threads), self.count)), self.threads)
 
     def lines(self, h0: int, h1: int) -> tuple[int, int]:
         """Lines of the source that rows ``h0`` to ``h1`` of the result read: also what ``_LINES`` says in C."""
