@@ -71,7 +71,7 @@ def _kernel(call: KernelCall, buffers: Mapping[str, Buffer], machine: Machine) -
     site = Site(call=call, operands=operands, results=results, machine=machine)
     flop = KERNELS[call.kernel].flops(site)
     moved = {b.name: b.nbytes for b in (*operands, *results)}
-    if KERNELS[call.kernel].layout is not None and len(operands) > 2:
+    if KERNELS[call.kernel].layout is not None and len(call.operands) > 2:
         moved.pop(operands[1].name)  # read in another form
     for port in call.ports:
         values = Values([port.expr])

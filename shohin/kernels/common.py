@@ -48,10 +48,14 @@ def ceil_div(a: int, b: int) -> int:
 
 
 def shares(flops: float, threads: int) -> int:
-    """Into how many pieces this much work is cut: four a thread, if each then has 128 kFLOP, which is several times what a barrier
-    costs; as many for all threads. One for one thread."""
-    each = min(4, int(flops) // (threads << 17))
-    return 1 if threads == 1 else each * threads if each else max(1, int(flops) >> 17)
+    """Into how many pieces this much work is cut: up to four a thread of 64 kFLOP or more, several times what a barrier costs; as
+    many for all threads. One for one thread."""
+    return threads * min(4, int(flops) // (threads << 16)) or 1 if threads > 1 else 1
+
+
+def even(pieces: int, threads: int) -> int:
+    """At most so many pieces, as many for all threads where there are enough."""
+    return pieces - pieces % threads if pieces > threads else pieces
 
 
 @dataclass(frozen=True)

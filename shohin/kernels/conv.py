@@ -19,6 +19,7 @@ from shohin.kernels.common import (
     HEAD,
     PREAMBLE,
     ceil_div,
+    even,
     fill,
     is_float32,
     shares,
@@ -104,7 +105,8 @@ class Direct:
         """Pieces of the panels, where there are too few units for the threads."""
         if self.folded or self.staged:
             return 1
-        return min(len(self.panels), ceil_div(shares(self.flops(), self.threads), self.count))
+        flops = self.flops() * (4 if self.depth else 1)  # a quarter of the rate: a load a product
+        return even(min(len(self.panels), ceil_div(shares(flops, self.threads), self.count)), self.threads)
 
     def lines(self, h0: int, h1: int) -> tuple[int, int]:
         """Lines of the source that rows ``h0`` to ``h1`` of the result read: also what ``_LINES`` says in C."""

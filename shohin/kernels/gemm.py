@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import prod
+from math import gcd, prod
 
 from shohin.compiler.kernel import Declined, Kernel, Phase, PortSpec, Printer, Site, Verdict, register
 from shohin.kernels.common import BLOCK, CHUNKS, HEAD, PREAMBLE, ceil_div, fill, is_float32, shares, transpose_function
@@ -113,7 +113,11 @@ class Product:
         read all of it. The rows of a chunk of eight where sums are taken of them; all of n where rows are staged for it."""
         if self.folded:
             return CHUNKS, 1
-        want = ceil_div(shares(2.0 * self.count * self.m * self.n * self.k, self.threads), self.count)
+        pieces = shares(2.0 * self.count * self.m * self.n * self.k, self.threads)
+        want = ceil_div(pieces, self.count)
+        if pieces > 1:  # as many for all threads
+            step = self.threads // gcd(self.threads, self.count)
+            want = ceil_div(want, step) * step
         rows, panels = ceil_div(self.m, self.rows), len(self.shape.whole_panels(self.n))
         if self.near:
             return 1, min(panels, want)

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from math import prod
 
 from shohin.compiler.kernel import Declined, Kernel, Phase, PortSpec, Printer, Site, Verdict, register
-from shohin.kernels.common import HEAD, PREAMBLE, Lanes, declare_widths, fill, is_float32, square, store_row
+from shohin.kernels.common import HEAD, PREAMBLE, Lanes, declare_widths, even, fill, is_float32, square, store_row
 from shohin.kernels.gemm import is_pointwise
 from shohin.kernels.tile import tile_shape
 
 MOST = 4
 """Rows up to which the matrix is read as it lies; from then on packing it is cheaper than turning it for each."""
-_PIECE = 64 << 10
+_PIECE = 32 << 10
 Axes = Callable[[Site], tuple[str, list[tuple[str, int]]]]
 """The result's axis of lanes, and those of its rows."""
 
@@ -29,7 +29,7 @@ def _sizes(site: Site) -> tuple[int, int, int]:
 
 def _pieces(site: Site) -> int:
     _, n, k = _sizes(site)
-    return max(1, min(16, 4 * n * k // _PIECE, n // tile_shape(site.machine).width))
+    return even(max(1, min(16, 4 * n * k // _PIECE, n // tile_shape(site.machine).width)), site.machine.threads)
 
 
 def _emit(axes: Axes, site: Site, printer: Printer, name: str) -> str:
