@@ -201,5 +201,6 @@ def claim(op: str, site: Site) -> Kernel | Declined:
             verdict = kernel.predicate(site)
             if verdict:
                 return kernel
-            reasons.setdefault(verdict.why, []).append(kernel.name)
+            why = verdict.why if isinstance(verdict, Declined) else "no reason is given"
+            reasons.setdefault(why, []).append(kernel.name)
     return Declined("; ".join(f"{', '.join(names)}: {why}" for why, names in reasons.items()))

@@ -286,7 +286,7 @@ class Lowering:
         found = claim(node.op.name, site)
         if isinstance(found, Kernel) and packed and found.pack is None:
             return Declined(f"{found.name}: the weights are packed, it takes dense ones")
-        return found or (found if found.why else None)
+        return found if found or found.why else None
 
     def _packed(self, v: Var) -> bool:
         """Is the value unpacked from constants (``Op.kind`` storage)? It is read in its packed form, never stored."""
