@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("onnx")
 
-from onnx import helper
+from onnx import TensorProto, helper
 
 import shohin as sh
 from shohin import nn, optim
@@ -119,6 +119,76 @@ def test_a_layer_that_is_called_twice_is_one():
     net = sh.from_onnx(m)
     assert [p for p, v in net.modules().items() if isinstance(v, nn.Linear)] == ["lin"]
     near(net, m, np.ones((3, 4), np.float32))
+
+
+def test_one_matrix_two_ways_is_two_layers():
+    w = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)
+    m = model([n("MatMul", ["x", "w"], ["a"]), n("Gemm", ["a", "w"], ["y"], transB=1)], {"w": w}, {"x": ("n", 4)}, ["y"])
+    net = sh.from_onnx(m)
+    assert [type(v) for v in net.modules().values()].count(nn.Linear) == 2
+    near(net, m, np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32))
+
+
+def test_rows_of_a_table_are_an_embedding():
+    table = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
+    m = model([n("Cast", ["x"], ["i"], to=TensorProto.INT64), n("Gather", ["words.weight", "i"], ["y"])], {"words.weight": table}, {"x": ("n", 5)}, ["y"])
+    net = sh.from_onnx(m)
+    assert type(net.words) is nn.Embedding
+    near(net, m, np.random.default_rng(1).integers(0, 7, (3, 5)).astype(np.float32))
+
+
+@pytest.mark.parametrize("name, spelled", [
+    ("hardswish", [n("Add", ["x", "three"], ["a"]), n("Clip", ["a", "zero", "six"], ["b"]), n("Mul", ["x", "b"], ["d"]), n("Div", ["d", "six"], ["y"])]),
+    ("hardswish", [n("HardSigmoid", ["x"], ["a"], alpha=1 / 6, beta=0.5), n("Mul", ["a", "x"], ["y"])]),
+    ("silu", [n("Sigmoid", ["x"], ["a"]), n("Mul", ["x", "a"], ["y"])]),
+    ("gelu", [n("Div", ["x", "root"], ["a"]), n("Erf", ["a"], ["b"]), n("Add", ["b", "one"], ["d"]), n("Mul", ["x", "d"], ["e"]), n("Mul", ["e", "half"], ["y"])]),
+    ("gelu", [n("Mul", ["x", "half"], ["h"]), n("Div", ["x", "root"], ["a"]), n("Erf", ["a"], ["b"]), n("Add", ["one", "b"], ["d"]), n("Mul", ["h", "d"], ["y"])]),
+    ("multiply", [n("Sigmoid", ["x"], ["a"]), n("Relu", ["x"], ["b"]), n("Mul", ["b", "a"], ["y"])]),
+    ("divide", [n("Add", ["x", "three"], ["a"]), n("Clip", ["a", "zero", "six"], ["b"]), n("Mul", ["x", "b"], ["d"]), n("Div", ["d", "three"], ["y"])]),
+])  # fmt: skip
+def test_functions_that_are_spelled_out(name, spelled):
+    c = {"three": 3, "zero": 0, "six": 6, "one": 1, "half": 0.5, "root": 2**0.5}
+    m = model(spelled, {k: np.float32(v) for k, v in c.items()}, {"x": ("n", 6)}, ["y"])
+    net = sh.from_onnx(m)
+    assert net._programs[0].steps[-1].call.__name__ == name and (len(net._programs[0].steps) == 1 or name in ("multiply", "divide"))
+    near(net, m, 3 * np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32))
+
+
+def test_norms_that_are_spelled_out():
+    rng = np.random.default_rng(0)
+    c = {"two": np.float32(2), "eps": np.float32(1e-5), "w": rng.normal(size=6).astype(np.float32), "b": rng.normal(size=6).astype(np.float32)}
+    nodes = [
+        n("ReduceMean", ["x"], ["m"], axes=[-1]), n("Sub", ["x", "m"], ["d"]), n("Pow", ["d", "two"], ["q"]), n("ReduceMean", ["q"], ["v"], axes=[-1]),
+        n("Add", ["v", "eps"], ["e"]), n("Sqrt", ["e"], ["s"]), n("Div", ["d", "s"], ["z"]), n("Mul", ["z", "w"], ["g"]), n("Add", ["g", "b"], ["y"]),
+    ]  # fmt: skip
+    m = model(nodes, c, {"x": ("n", 5, 6)}, ["y"])
+    net = sh.from_onnx(m)
+    assert len(net._programs[0].steps) == 1 and type(net.z) is nn.LayerNorm and net.z.bias is not None
+    near(net, m, rng.normal(size=(3, 5, 6)).astype(np.float32))
+    c = {"cut": np.array([0, 2, -1]), "one": np.ones(2, np.float32), "zero": np.zeros(2, np.float32), "back": np.array([0, 4, 3, 3])}
+    c |= {"w": rng.normal(size=(4, 1, 1)).astype(np.float32), "b": rng.normal(size=(4, 1, 1)).astype(np.float32)}
+    nodes = [
+        n("Reshape", ["x", "cut"], ["a"]), n("InstanceNormalization", ["a", "one", "zero"], ["d"], name="gn"), n("Reshape", ["d", "back"], ["e"]),
+        n("Mul", ["e", "w"], ["f"]), n("Add", ["f", "b"], ["y"]),
+    ]  # fmt: skip
+    m = model(nodes, c, {"x": ("n", 4, 3, 3)}, ["y"])
+    net = sh.from_onnx(m)
+    assert type(net.gn) is nn.GroupNorm and net.gn.num_groups == 2 and net.gn.bias is not None
+    near(net, m, rng.normal(size=(2, 4, 3, 3)).astype(np.float32))
+
+
+def test_a_pair_of_quantizers_is_one_function_with_a_gradient():
+    c = {"s": np.float32(0.1), "z": np.int8(3), "q": np.int8([[10, -20], [30, 40]]), "r": np.float32(0.05), "o": np.int8(0)}
+    nodes = [
+        n("QuantizeLinear", ["x", "s", "z"], ["i"]), n("DequantizeLinear", ["i", "s", "z"], ["a"]), n("DequantizeLinear", ["q", "r", "o"], ["w"]),
+        n("MatMul", ["a", "w"], ["y"]),
+    ]  # fmt: skip
+    m = model(nodes, c, {"x": ("n", 2)}, ["y"], opset=21)
+    net = sh.from_onnx(m)
+    assert len(net._programs[0].steps) == 2
+    x = np.float32([[0.52, -0.31], [40.0, 0.0]])
+    near(net, m, x)
+    assert np.allclose(sh.grad(lambda x: net(x).sum())(sh.asarray(x)).numpy()[0], [-0.5, 3.5])
 
 
 def test_a_bias_belongs_to_its_call():

@@ -11,7 +11,7 @@ from shohin import nn
 from shohin.core.cells import Param
 from shohin.core.errors import ForeignError
 from shohin.interop import layout
-from shohin.interop.builder import Builder, Value, constant, reshape
+from shohin.interop.builder import Builder, Value, constant, identity, reshape
 from shohin.interop.words import arrange
 from shohin.interop.words.elementwise import elementwise
 from shohin.ops import linear as ops
@@ -30,11 +30,6 @@ def _tidy(padding: Pairs) -> Any:
 
 def known(*operands: Value | None) -> bool:
     return all(v is None or v.data is not None for v in operands)
-
-
-def same(*operands: Value | None) -> tuple[Any, ...]:
-    """What tells constants apart: their names in the file, or which arrays they are."""
-    return tuple(None if v is None else v.name or id(v.data) for v in operands)
 
 
 def data_of(v: Value | None) -> Any:
@@ -71,7 +66,7 @@ def conv(b: Builder, x: Value, w: Value, bias: Value | None, *, stride: Sequence
             layer = kind(x.shape[1], outputs, size, groups=groups, bias=False, **settings)
         return filled(layer, weight, data_of(bias))
 
-    path = b.new_layer("conv", ("conv", transposed, *same(w, bias), *sorted(attrs.items())), make, () if bias is not None else ("bias",))
+    path = b.new_layer("conv", ("conv", transposed, identity(w), identity(bias), *sorted(attrs.items())), make, () if bias is not None else ("bias",))
     return b.layer(path, [b.lay(x, order)], order)
 
 
@@ -115,7 +110,7 @@ def linear(b: Builder, x: Value, w: Value, bias: Value | None, *, alpha: float =
         layer = nn.Linear(w.shape[1], w.shape[0], bias=False)
         return filled(layer, weight, scaled(data_of(bias), beta))
 
-    path = b.new_layer("linear", ("linear", *same(w, bias), w.shape, alpha, beta, columns), make, () if bias is not None else ("bias",))
+    path = b.new_layer("linear", ("linear", identity(w), identity(bias), w.shape, alpha, beta, columns), make, () if bias is not None else ("bias",))
     if source.order[-1] != source.rank - 1:
         source = b.plain(source)
     return b.layer(path, [b.lay(source, source.order)], source.order)
@@ -185,4 +180,4 @@ def _with(b: Builder, name: str, f: Any, x: Value, y: Value, x_once: bool, y_onc
     return elementwise(b, f, x, y)
 
 
-__all__ = ["add", "conv", "data_of", "filled", "known", "linear", "matmul", "multiply", "same"]
+__all__ = ["add", "conv", "data_of", "filled", "known", "linear", "matmul", "multiply"]
