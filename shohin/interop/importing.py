@@ -9,6 +9,7 @@ import numpy as np
 
 from shohin.core.cells import Param
 from shohin.core.errors import ForeignError, ShohinError
+from shohin.core.module import Module
 from shohin.interop.builder import Builder, Table
 from shohin.interop.foreign import Foreign, Input, needed
 from shohin.interop.network import FEW, Imported, Program, Report, Step, between, check_same
@@ -158,7 +159,7 @@ def _facts(net: Imported, foreign: Foreign) -> dict[str, str]:
     program = net._programs[0]
     kinds: dict[str, int] = {}
     for module in net.modules().values():
-        if module is not net and type(module).forward is not type(net).__mro__[1].forward:
+        if module is not net and type(module).forward is not Module.forward:  # no bare container, no Function
             kinds[type(module).__name__] = kinds.get(type(module).__name__, 0) + 1
     layers = ", ".join(f"{n} {k}" for k, n in sorted(kinds.items()))
     functions = len([s for s in program.steps if callable(s.call)])

@@ -15,6 +15,7 @@ from shohin import nn, optim
 from shohin.compress import Plan, Prune, PruneChannels, Quantize
 from shohin.interop.importing import turns
 from shohin.interop.network import Function
+from shohin.interop.onnx import origin
 from tests.interop.make import conv_net, expected, model
 
 n = helper.make_node
@@ -95,6 +96,32 @@ def test_plans_apply():
     assert apart.max() < 0.5 * np.abs(net(x).numpy()).max()
     thin = Plan([("*", PruneChannels(0.5)), ("fc", None)]).apply(net, calibration=x)
     assert thin.eval()(x).shape == (32, 5) and thin.block.pw.weight.shape == (4, 1, 1, 4)
+
+
+def test_a_plan_names_functions_too():
+    """A softmax between layers has no integers: its place stays float by its name in the file."""
+    w = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)
+    m = model([n("MatMul", ["x", "a.weight"], ["h"]), n("Softmax", ["h"], ["p"], name="gate"), n("MatMul", ["p", "b.weight"], ["y"])],
+              {"a.weight": w, "b.weight": w + 1}, {"x": ("n", 4)}, ["y"])  # fmt: skip
+    net, x = sh.from_onnx(m), np.random.default_rng(1).normal(size=(64, 4)).astype(np.float32)
+    small = Plan([("*", Quantize(w=8, a=8)), ("gate", None)]).apply(net, calibration=x)
+    assert np.abs(small.eval()(x).numpy() - net(x).numpy()).max() < 0.1
+    with pytest.raises(sh.QuantizationError, match=r"\('gate', None\)"):
+        Plan([("*", Quantize(w=8, a=8))]).apply(net, calibration=x)
+
+
+def test_the_report_without_onnx_runtime(monkeypatch):
+    monkeypatch.setattr(origin, "onnxruntime", None)
+    net = sh.from_onnx(conv_net(), check=images(2))
+    assert "onnx's evaluator" in str(net.imported) and net.imported.difference < 1e-5
+
+
+def test_importing_leaves_the_generator_where_it_stood():
+    sh.seed(3)
+    wanted = sh.random.uniform((4,)).tolist()
+    sh.seed(3)
+    sh.from_onnx(conv_net())
+    assert sh.random.uniform((4,)).tolist() == wanted
 
 
 def test_it_is_saved_loaded_and_copied(tmp_path):
