@@ -74,10 +74,13 @@ Table = Mapping[str, Callable[..., Any]]
 
 
 class Builder:
-    """``table`` has a rule for each operator: ``rule(builder, node, *operands)`` gives a value, or a tuple of them."""
+    """``table`` has a rule for each operator: ``rule(builder, node, *operands)`` gives a value, or a tuple of them.
+
+    ``batch``: how many examples this program is for, and how many the origin has written down (0: it leaves it open).
+    """
 
     def __init__(self, foreign: Foreign, table: Table, shapes: Mapping[str, Shape], fixed: Mapping[str, Array], net: Imported,
-                 batch: tuple[int, int] = (1, 1)) -> None:  # fmt: skip
+                 batch: tuple[int, int]) -> None:  # fmt: skip
         self.foreign, self.table, self.net, self.paths = foreign, table, net, Paths()
         self.version, self.batch = foreign.version, batch
         self.values: dict[str, Value] = {}

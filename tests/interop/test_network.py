@@ -40,8 +40,16 @@ def test_equal_to_the_origin_for_any_number_of_examples():
 
 
 def test_a_file_for_one_example_serves_many():
-    net = sh.from_onnx(conv_net(batch=1))
+    net = sh.from_onnx(conv_net(batch=1), check=images(5))  # the origin sees them one by one
+    assert net.imported.difference is not None and net.imported.difference < 1e-5
     near(net, conv_net(), images(5))
+    nodes = [n("Reshape", ["x", "s"], ["a"]), n("Tanh", ["a"], ["y"])]
+    one, any_ = (model(nodes, {"s": np.array([1, 6])}, {"x": (k, 2, 3)}, ["y"]) for k in (1, "n"))
+    assert sh.from_onnx(one)(np.ones((4, 2, 3), np.float32)).shape == (4, 6)
+    net = sh.from_onnx(any_)  # here the file means one row, whatever comes
+    assert net(np.ones((1, 2, 3), np.float32)).shape == (1, 6)
+    with pytest.raises(sh.ShapeError):
+        net(np.ones((4, 2, 3), np.float32))
 
 
 def test_layers_stand_at_the_files_places():
