@@ -74,10 +74,13 @@ Table = Mapping[str, Callable[..., Any]]
 
 
 class Builder:
-    """``table`` has a rule for each operator: ``rule(builder, node, *operands)`` gives a value, or a tuple of them."""
+    """``table`` has a rule for each operator: ``rule(builder, node, *operands)`` gives a value, or a tuple of them.
+
+    ``batch``: how many examples this program is for, and how many the origin has written down (0: it leaves it open).
+    """
 
     def __init__(self, foreign: Foreign, table: Table, shapes: Mapping[str, Shape], fixed: Mapping[str, Array], net: Imported,
-                 batch: tuple[int, int] = (1, 1)) -> None:  # fmt: skip
+                 batch: tuple[int, int]) -> None:  # fmt: skip
         self.foreign, self.table, self.net, self.paths = foreign, table, net, Paths()
         self.version, self.batch = foreign.version, batch
         self.values: dict[str, Value] = {}
@@ -91,6 +94,7 @@ class Builder:
         self.open: dict[str, tuple[Any, tuple[str, ...]]] = {}
         self.reshaped: dict[tuple[int, Shape, Order], Value] = {}
         self._lost: set[str] = set()
+        self._stands: dict[str, str] = {}
         self._moved: dict[tuple[int, Order], Value] = {}
         self._cells: dict[Any, Path] = {}
         self._place = ""
@@ -128,11 +132,14 @@ class Builder:
         """Where a function stands: at a module's path, so that plans can name it; what has none gets a ``Function``."""
         if isinstance(step.call, Path) or not step.place:
             return step.place
-        path = self.paths.above(step.place)
-        if path not in self.net.modules():
-            self.paths.give(path, path)
-            self.put(path, Function)
-        found = self.net.modules()[path]
+        if step.place not in self._stands:
+            path = self.paths.above(step.place)
+            if not isinstance(self._there(path), Module):
+                path = self.paths.give(path, path)
+                self.put(path, Function)
+            self._stands[step.place] = path
+        path = self._stands[step.place]
+        found = self._there(path)
         if isinstance(found, Function):
             found.add(step.call.__name__)
         return path
@@ -328,13 +335,20 @@ class Builder:
     def cell(self, v: Value) -> Path:
         """A constant as a cell of the network: a ``Param`` if the file holds it and it is of floats, else a ``Buffer``."""
         assert v.data is not None
-        key = (v.name, v.shape, v.dtype, hashlib.sha256(v.data.tobytes()).digest())
+        key = identity(v)
         if key not in self._cells:
             named = bool(v.name) and v.dtype in dtypes.FLOATING
             kind = Param if named and v.name not in self.foreign.untrained else Buffer
             self._cells[key] = Path(self.paths.give(path_of(v.name) if named else "", f"constants.c{len(self._cells)}"))
             self.put(self._cells[key].path, lambda: kind(v.data), v.data)
         return self._cells[key]
+
+    def _there(self, path: str) -> Any:
+        """The module or cell at a path, or None."""
+        at: Any = self.net
+        for part in path.split("."):
+            at = at.__dict__.get(part) if isinstance(at, Module) else None
+        return at
 
     def put(self, path: str, make: Callable[[], Any], data: Array | None = None) -> Any:
         """What ``make`` gives, at ``path`` of the network, unless it stands there since an earlier run."""
@@ -397,6 +411,11 @@ def constant(data: Any, name: str = "") -> Value:
     return Value(shape=array.shape, dtype=array.dtype, order=layout.plain(array.ndim), data=array, name=name)
 
 
+def identity(v: Value | None) -> Any:
+    """What tells a constant from others: its name in the file, and what became of its data since."""
+    return None if v is None or v.data is None else (v.name, v.shape, v.dtype, hashlib.sha256(v.data.tobytes()).digest())
+
+
 def renamed(v: Value, shape: Shape, order: Order) -> Value:
     """The same memory as another foreign value."""
     return replace(v, shape=shape, order=order)
@@ -411,4 +430,4 @@ def reshape(x: Any, shape: Shape) -> Tensor:
     return move.reshape(x, shape)
 
 
-__all__ = ["Builder", "NeedsConstant", "Table", "Value", "constant", "renamed", "reshape"]
+__all__ = ["Builder", "NeedsConstant", "Table", "Value", "constant", "identity", "renamed", "reshape"]

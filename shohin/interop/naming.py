@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from shohin.core.module import Module
+from shohin.interop.network import Imported
 
-_TAKEN = frozenset(dir(Module)) | {"imported", "forward"}
+_TAKEN = frozenset(dir(Imported))
 
 
 def path_of(name: str) -> str:

@@ -8,13 +8,14 @@ import pytest
 
 pytest.importorskip("onnx")
 
-from onnx import helper
+from onnx import TensorProto, helper
 
 import shohin as sh
 from shohin import nn, optim
 from shohin.compress import Plan, Prune, PruneChannels, Quantize
 from shohin.interop.importing import turns
 from shohin.interop.network import Function
+from shohin.interop.onnx import origin
 from tests.interop.make import conv_net, expected, model
 
 n = helper.make_node
@@ -39,8 +40,16 @@ def test_equal_to_the_origin_for_any_number_of_examples():
 
 
 def test_a_file_for_one_example_serves_many():
-    net = sh.from_onnx(conv_net(batch=1))
+    net = sh.from_onnx(conv_net(batch=1), check=images(5))  # the origin sees them one by one
+    assert net.imported.difference is not None and net.imported.difference < 1e-5
     near(net, conv_net(), images(5))
+    nodes = [n("Reshape", ["x", "s"], ["a"]), n("Tanh", ["a"], ["y"])]
+    one, any_ = (model(nodes, {"s": np.array([1, 6])}, {"x": (k, 2, 3)}, ["y"]) for k in (1, "n"))
+    assert sh.from_onnx(one)(np.ones((4, 2, 3), np.float32)).shape == (4, 6)
+    net = sh.from_onnx(any_)  # here the file means one row, whatever comes
+    assert net(np.ones((1, 2, 3), np.float32)).shape == (1, 6)
+    with pytest.raises(sh.ShapeError):
+        net(np.ones((4, 2, 3), np.float32))
 
 
 def test_layers_stand_at_the_files_places():
@@ -97,6 +106,32 @@ def test_plans_apply():
     assert thin.eval()(x).shape == (32, 5) and thin.block.pw.weight.shape == (4, 1, 1, 4)
 
 
+def test_a_plan_names_functions_too():
+    """A softmax between layers has no integers: its place stays float by its name in the file."""
+    w = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)
+    m = model([n("MatMul", ["x", "a.weight"], ["h"]), n("Softmax", ["h"], ["p"], name="gate"), n("MatMul", ["p", "b.weight"], ["y"])],
+              {"a.weight": w, "b.weight": w + 1}, {"x": ("n", 4)}, ["y"])  # fmt: skip
+    net, x = sh.from_onnx(m), np.random.default_rng(1).normal(size=(64, 4)).astype(np.float32)
+    small = Plan([("*", Quantize(w=8, a=8)), ("gate", None)]).apply(net, calibration=x)
+    assert np.abs(small.eval()(x).numpy() - net(x).numpy()).max() < 0.1
+    with pytest.raises(sh.QuantizationError, match=r"\('gate', None\)"):
+        Plan([("*", Quantize(w=8, a=8))]).apply(net, calibration=x)
+
+
+def test_the_report_without_onnx_runtime(monkeypatch):
+    monkeypatch.setattr(origin, "onnxruntime", None)
+    net = sh.from_onnx(conv_net(), check=images(2))
+    assert "onnx's evaluator" in str(net.imported) and net.imported.difference < 1e-5
+
+
+def test_importing_leaves_the_generator_where_it_stood():
+    sh.seed(3)
+    wanted = sh.random.uniform((4,)).tolist()
+    sh.seed(3)
+    sh.from_onnx(conv_net())
+    assert sh.random.uniform((4,)).tolist() == wanted
+
+
 def test_it_is_saved_loaded_and_copied(tmp_path):
     net, x = sh.from_onnx(conv_net()), images(3)
     sh.save(net, tmp_path / "net.safetensors", example=x[:1])
@@ -119,6 +154,76 @@ def test_a_layer_that_is_called_twice_is_one():
     net = sh.from_onnx(m)
     assert [p for p, v in net.modules().items() if isinstance(v, nn.Linear)] == ["lin"]
     near(net, m, np.ones((3, 4), np.float32))
+
+
+def test_one_matrix_two_ways_is_two_layers():
+    w = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)
+    m = model([n("MatMul", ["x", "w"], ["a"]), n("Gemm", ["a", "w"], ["y"], transB=1)], {"w": w}, {"x": ("n", 4)}, ["y"])
+    net = sh.from_onnx(m)
+    assert [type(v) for v in net.modules().values()].count(nn.Linear) == 2
+    near(net, m, np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32))
+
+
+def test_rows_of_a_table_are_an_embedding():
+    table = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
+    m = model([n("Cast", ["x"], ["i"], to=TensorProto.INT64), n("Gather", ["words.weight", "i"], ["y"])], {"words.weight": table}, {"x": ("n", 5)}, ["y"])
+    net = sh.from_onnx(m)
+    assert type(net.words) is nn.Embedding
+    near(net, m, np.random.default_rng(1).integers(0, 7, (3, 5)).astype(np.float32))
+
+
+@pytest.mark.parametrize("name, spelled", [
+    ("hardswish", [n("Add", ["x", "three"], ["a"]), n("Clip", ["a", "zero", "six"], ["b"]), n("Mul", ["x", "b"], ["d"]), n("Div", ["d", "six"], ["y"])]),
+    ("hardswish", [n("HardSigmoid", ["x"], ["a"], alpha=1 / 6, beta=0.5), n("Mul", ["a", "x"], ["y"])]),
+    ("silu", [n("Sigmoid", ["x"], ["a"]), n("Mul", ["x", "a"], ["y"])]),
+    ("gelu", [n("Div", ["x", "root"], ["a"]), n("Erf", ["a"], ["b"]), n("Add", ["b", "one"], ["d"]), n("Mul", ["x", "d"], ["e"]), n("Mul", ["e", "half"], ["y"])]),
+    ("gelu", [n("Mul", ["x", "half"], ["h"]), n("Div", ["x", "root"], ["a"]), n("Erf", ["a"], ["b"]), n("Add", ["one", "b"], ["d"]), n("Mul", ["h", "d"], ["y"])]),
+    ("multiply", [n("Sigmoid", ["x"], ["a"]), n("Relu", ["x"], ["b"]), n("Mul", ["b", "a"], ["y"])]),
+    ("divide", [n("Add", ["x", "three"], ["a"]), n("Clip", ["a", "zero", "six"], ["b"]), n("Mul", ["x", "b"], ["d"]), n("Div", ["d", "three"], ["y"])]),
+])  # fmt: skip
+def test_functions_that_are_spelled_out(name, spelled):
+    c = {"three": 3, "zero": 0, "six": 6, "one": 1, "half": 0.5, "root": 2**0.5}
+    m = model(spelled, {k: np.float32(v) for k, v in c.items()}, {"x": ("n", 6)}, ["y"])
+    net = sh.from_onnx(m)
+    assert net._programs[0].steps[-1].call.__name__ == name and (len(net._programs[0].steps) == 1 or name in ("multiply", "divide"))
+    near(net, m, 3 * np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32))
+
+
+def test_norms_that_are_spelled_out():
+    rng = np.random.default_rng(0)
+    c = {"two": np.float32(2), "eps": np.float32(1e-5), "w": rng.normal(size=6).astype(np.float32), "b": rng.normal(size=6).astype(np.float32)}
+    nodes = [
+        n("ReduceMean", ["x"], ["m"], axes=[-1]), n("Sub", ["x", "m"], ["d"]), n("Pow", ["d", "two"], ["q"]), n("ReduceMean", ["q"], ["v"], axes=[-1]),
+        n("Add", ["v", "eps"], ["e"]), n("Sqrt", ["e"], ["s"]), n("Div", ["d", "s"], ["z"]), n("Mul", ["z", "w"], ["g"]), n("Add", ["g", "b"], ["y"]),
+    ]  # fmt: skip
+    m = model(nodes, c, {"x": ("n", 5, 6)}, ["y"])
+    net = sh.from_onnx(m)
+    assert len(net._programs[0].steps) == 1 and type(net.z) is nn.LayerNorm and net.z.bias is not None
+    near(net, m, rng.normal(size=(3, 5, 6)).astype(np.float32))
+    c = {"cut": np.array([0, 2, -1]), "one": np.ones(2, np.float32), "zero": np.zeros(2, np.float32), "back": np.array([0, 4, 3, 3])}
+    c |= {"w": rng.normal(size=(4, 1, 1)).astype(np.float32), "b": rng.normal(size=(4, 1, 1)).astype(np.float32)}
+    nodes = [
+        n("Reshape", ["x", "cut"], ["a"]), n("InstanceNormalization", ["a", "one", "zero"], ["d"], name="gn"), n("Reshape", ["d", "back"], ["e"]),
+        n("Mul", ["e", "w"], ["f"]), n("Add", ["f", "b"], ["y"]),
+    ]  # fmt: skip
+    m = model(nodes, c, {"x": ("n", 4, 3, 3)}, ["y"])
+    net = sh.from_onnx(m)
+    assert type(net.gn) is nn.GroupNorm and net.gn.num_groups == 2 and net.gn.bias is not None
+    near(net, m, rng.normal(size=(2, 4, 3, 3)).astype(np.float32))
+
+
+def test_a_pair_of_quantizers_is_one_function_with_a_gradient():
+    c = {"s": np.float32(0.1), "z": np.int8(3), "q": np.int8([[10, -20], [30, 40]]), "r": np.float32(0.05), "o": np.int8(0)}
+    nodes = [
+        n("QuantizeLinear", ["x", "s", "z"], ["i"]), n("DequantizeLinear", ["i", "s", "z"], ["a"]), n("DequantizeLinear", ["q", "r", "o"], ["w"]),
+        n("MatMul", ["a", "w"], ["y"]),
+    ]  # fmt: skip
+    m = model(nodes, c, {"x": ("n", 2)}, ["y"], opset=21)
+    net = sh.from_onnx(m)
+    assert len(net._programs[0].steps) == 2
+    x = np.float32([[0.52, -0.31], [40.0, 0.0]])
+    near(net, m, x)
+    assert np.allclose(sh.grad(lambda x: net(x).sum())(sh.asarray(x)).numpy()[0], [-0.5, 3.5])
 
 
 def test_a_bias_belongs_to_its_call():

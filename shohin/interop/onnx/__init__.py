@@ -37,6 +37,7 @@ def from_onnx(path_or_model: Any, check: Any = None, shape: Any = None, *, fixed
     Raises:
         ForeignError: all operators that cannot be brought in, each with its place; or a damaged file.
 
+    >>> import numpy as np
     >>> from onnx import TensorProto, helper
     >>> x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2]) for name in "xy")
     >>> model = helper.make_model(helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "net", [x], [y]))

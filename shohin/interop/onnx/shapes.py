@@ -41,7 +41,7 @@ def reshape(b: Builder, node: Node, x: Value, to: Value) -> Value:
         refuse(any(n == 0 and d >= x.rank for d, n in enumerate(wanted)), f"shape {wanted} copies a dim that {x.shape} does not have")
         wanted = [x.shape[d] if n == 0 else n for d, n in enumerate(wanted)]
     n, of_file = b.batch
-    if n != of_file and to.name and wanted and x.rank and x.shape[0] == n and wanted[0] == of_file:
+    if of_file not in (0, n) and to.name and wanted and x.rank and x.shape[0] == n and wanted[0] == of_file:
         wanted[0] = n  # a file for one number of examples writes it down
     return arrange.shaped(b, x, wanted)
 

@@ -13,7 +13,7 @@ from shohin.core import dtypes
 from shohin.core.cells import Param
 from shohin.core.errors import ForeignError
 from shohin.interop import layout
-from shohin.interop.builder import Builder, Value, constant, renamed, reshape
+from shohin.interop.builder import Builder, Value, constant, identity, renamed, reshape
 from shohin.interop.words.elementwise import aligned
 from shohin.ops import extra, index, math, move
 
@@ -178,7 +178,7 @@ def gather(b: Builder, x: Value, indices: Value, axis: int) -> Value:
     order = layout.plain(x.rank + indices.rank - 1)
     if x.data is not None and x.name and x.rank == 2 and x.dtype in dtypes.FLOATING and indices.data is None and at == 0:
         table = x.data
-        path = b.new_layer("embedding", ("embedding", x.name), lambda: _embedding(table))
+        path = b.new_layer("embedding", ("embedding", identity(x)), lambda: _embedding(table))
         return b.layer(path, [b.plain(indices)], order)
     return b.emit(_take, [b.plain(x), b.plain(indices)], order, {"axis": at, "size": n})
 

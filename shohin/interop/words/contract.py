@@ -12,7 +12,7 @@ from shohin.core import dtypes
 from shohin.core.cells import Param
 from shohin.core.errors import ForeignError
 from shohin.interop import layout
-from shohin.interop.builder import Builder, Value, constant, reshape
+from shohin.interop.builder import Builder, Value, constant, identity, reshape
 from shohin.interop.words import arrange
 from shohin.interop.words.elementwise import elementwise
 from shohin.nn import functional as F
@@ -32,11 +32,6 @@ def _tidy(padding: Pairs) -> Any:
 
 def known(*operands: Value | None) -> bool:
     return all(v is None or v.data is not None for v in operands)
-
-
-def same(*operands: Value | None) -> tuple[Any, ...]:
-    """What tells constants apart: their names in the file, or which arrays they are."""
-    return tuple(None if v is None else v.name or id(v.data) for v in operands)
 
 
 def data_of(v: Value | None) -> Any:
@@ -73,7 +68,7 @@ def conv(b: Builder, x: Value, w: Value, bias: Value | None, *, stride: Sequence
             layer = kind(x.shape[1], outputs, size, groups=groups, bias=False, **settings)
         return filled(layer, weight, data_of(bias))
 
-    path = b.new_layer("conv", ("conv", transposed, *same(w, bias), *sorted(attrs.items())), make, () if bias is not None else ("bias",))
+    path = b.new_layer("conv", ("conv", transposed, identity(w), identity(bias), *sorted(attrs.items())), make, () if bias is not None else ("bias",))
     return b.layer(path, [b.lay(x, order)], order)
 
 
@@ -117,7 +112,7 @@ def linear(b: Builder, x: Value, w: Value, bias: Value | None, *, alpha: float =
         layer = nn.Linear(w.shape[1], w.shape[0], bias=False)
         return filled(layer, weight, scaled(data_of(bias), beta))
 
-    path = b.new_layer("linear", ("linear", *same(w, bias), w.shape, alpha, beta, columns), make, () if bias is not None else ("bias",))
+    path = b.new_layer("linear", ("linear", identity(w), identity(bias), w.shape, alpha, beta, columns), make, () if bias is not None else ("bias",))
     if source.order[-1] != source.rank - 1:
         source = b.plain(source)
     return b.layer(path, [b.lay(source, source.order)], source.order)
@@ -180,7 +175,7 @@ def embedding(b: Builder, w: Value, indices: Value) -> Value:
         layer.weight = Param(data_of(w))
         return layer
 
-    path = b.new_layer("embedding", ("embedding", *same(w)), make)
+    path = b.new_layer("embedding", ("embedding", identity(w)), make)
     return b.layer(path, [b.plain(indices)], layout.plain(indices.rank + 1))
 
 
@@ -217,4 +212,4 @@ def _with(b: Builder, name: str, f: Any, x: Value, y: Value, x_once: bool, y_onc
     return elementwise(b, f, x, y)
 
 
-__all__ = ["add", "attention", "conv", "data_of", "embedding", "filled", "known", "linear", "matmul", "multiply", "same"]
+__all__ = ["add", "attention", "conv", "data_of", "embedding", "filled", "known", "linear", "matmul", "multiply"]

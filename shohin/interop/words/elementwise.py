@@ -12,7 +12,7 @@ from shohin.core import dtypes
 from shohin.core.dtypes import DType
 from shohin.core.errors import ForeignError
 from shohin.interop import layout
-from shohin.interop.builder import Builder, Value, constant, renamed, reshape
+from shohin.interop.builder import Builder, Value, constant, reshape
 from shohin.interop.layout import Order
 from shohin.interop.words.patterns import spelled
 from shohin.nn import functional as F
@@ -106,10 +106,10 @@ def _clipped_line(x: Any, alpha: float, beta: float) -> Any:
 
 
 def cast(b: Builder, x: Value, dtype: DType) -> Value:
-    """The value in another dtype; ``renamed`` where it has it."""
+    """The value in another dtype."""
     if dtype not in dtypes.ANY:
         raise ForeignError(f"casts to {dtype}, which has no counterpart here")
-    return renamed(x, x.shape, x.order) if x.dtype == dtype else elementwise(b, as_dtype, x, dtype=dtype)
+    return x if x.dtype == dtype else elementwise(b, as_dtype, x, dtype=dtype)
 
 
 def as_dtype(x: Any, dtype: DType) -> Any:

@@ -10,10 +10,10 @@ from shohin import nn
 from shohin.core.cells import Buffer, Param
 from shohin.core.errors import ForeignError
 from shohin.interop import layout
-from shohin.interop.builder import Builder, Value
+from shohin.interop.builder import Builder, Value, identity
 from shohin.interop.network import Literal
 from shohin.interop.words import arrange
-from shohin.interop.words.contract import data_of, known, same
+from shohin.interop.words.contract import data_of, known
 from shohin.interop.words.elementwise import elementwise
 from shohin.nn import norm
 from shohin.ops import math, reduce
@@ -34,7 +34,7 @@ def batch_norm(b: Builder, x: Value, scale: Value | None, bias: Value | None, me
         layer.running_mean, layer.running_var = Buffer(data_of(mean)), Buffer(data_of(var))
         return layer
 
-    path = b.new_layer("batch_norm", ("batch_norm", *same(scale, bias, mean, var), eps), make)
+    path = b.new_layer("batch_norm", ("batch_norm", *map(identity, (scale, bias, mean, var)), eps), make)
     return b.layer(path, [b.lay(x, order)], order)
 
 
@@ -59,7 +59,7 @@ def layer_norm(b: Builder, x: Value, scale: Value | None, bias: Value | None, ax
             layer.bias = None if bias is None else Param(data_of(bias))
         return layer
 
-    path = b.new_layer("layer_norm", ("layer_norm", *same(scale, bias), tail, eps, rms), make)
+    path = b.new_layer("layer_norm", ("layer_norm", identity(scale), identity(bias), tail, eps, rms), make)
     return b.layer(path, [b.lay(x, order)], order)
 
 
@@ -116,7 +116,7 @@ def group_norm(b: Builder, x: Value, scale: Value | None, bias: Value | None, gr
         return layer
 
     bare = scale is None and bias is None
-    key = ("group_norm", x.key if bare else same(scale, bias), groups, eps)
+    key = ("group_norm", x.key if bare else (identity(scale), identity(bias)), groups, eps)
     return b.layer(b.new_layer("group_norm", key, make, ("weight", "bias") if bare else ()), [b.lay(x, order)], order)
 
 

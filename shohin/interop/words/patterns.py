@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import pi, sqrt
 from typing import Any
 
-from shohin.interop.builder import Builder
+from shohin.interop.builder import Builder, Value
 from shohin.interop.network import Literal
 from shohin.nn import functional as F
 from shohin.ops import math
@@ -50,7 +50,7 @@ PATTERNS: tuple[tuple[Pattern, Callable[..., Any], Mapping[str, Any]], ...] = (
 
 def spelled(b: Builder, call: Callable[..., Any], inputs: Sequence[Any]) -> tuple[int, Callable[..., Any], Mapping[str, Any]] | None:
     """What ``call(*inputs)`` is by another name: the argument's number, the function and its attributes."""
-    operands = tuple(v if not hasattr(v, "key") else v.key for v in inputs)
+    operands = tuple(v.key if isinstance(v, Value) and v.data is None else v if isinstance(v, float) else None for v in inputs)
     for pattern, function, attrs in PATTERNS:
         for x in _matches(b, pattern, (call, *operands), None):
             if x is not None:

@@ -11,9 +11,9 @@ import numpy as np
 from shohin import nn
 from shohin.core.cells import Param
 from shohin.core.errors import ForeignError
-from shohin.interop.builder import Builder, Value, constant
+from shohin.interop.builder import Builder, Value, constant, identity
 from shohin.interop.words import arrange
-from shohin.interop.words.contract import data_of, known, same
+from shohin.interop.words.contract import data_of, known
 from shohin.ops import math, move
 from shohin.ops.linear import matmul
 from shohin.transforms.control import scan
@@ -72,7 +72,7 @@ def recurrent(b: Builder, x: Value, cell: Cell, states: Sequence[Value | None]) 
     steps, batch, _ = x.shape
     shape, d = (steps, batch, cell.directions, cell.hidden), cell.directions
     if usual and cell.reset_after and cell.kind != "rnn" and cell.direction != "reverse":
-        path = b.new_layer(cell.kind, (cell.kind, *same(cell.w, cell.r, cell.bias), cell.direction), lambda: _layer(cell))
+        path = b.new_layer(cell.kind, (cell.kind, *map(identity, (cell.w, cell.r, cell.bias)), cell.direction), lambda: _layer(cell))
         given = [None if v is None else b.plain(v) for v in states]
         if any(v is None for v in given) and any(v is not None for v in given):
             zero = constant(np.zeros((d, batch, cell.hidden), x.dtype))
@@ -110,7 +110,7 @@ def stacked(b: Builder, x: Value, kind: str, weights: Sequence[Value], states: S
                 setattr(layer, name, Param(data_of(w)))
             return layer
 
-        return _called(b, b.new_layer(kind, (kind, *same(*weights), layers, both), make), [b.lay(x, SERIES), *given])
+        return _called(b, b.new_layer(kind, (kind, *map(identity, weights), layers, both), make), [b.lay(x, SERIES), *given])
     last: list[Value] = []
     for k in range(layers):
         part = [weights[(k * count + d) * each : (k * count + d + 1) * each] for d in range(count)]
