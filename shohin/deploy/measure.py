@@ -120,10 +120,10 @@ def on_board(art: Artefact, entries: np.ndarray[Any, Any], work: Path, timeout: 
 
 def to_input(art: Artefact, library: HostLibrary, x: Any) -> np.ndarray[Any, Any]:
     """Rows of the artefact's input dtype from float32 examples (a tuple: one array an input), by its own quantize function."""
+    arrays = x if isinstance(x, tuple) else (x,)
     if art.packed:
-        arrays = x if isinstance(x, tuple) else (x,)
         return pack([a.astype(b.dtype) if b.scale is None else quantize(a, b.grid) for a, b in zip(arrays, art.inputs, strict=True)])
-    rows = np.ascontiguousarray(np.asarray(x, np.float32).reshape(len(x), -1))
+    rows = np.ascontiguousarray(np.asarray(arrays[0], np.float32).reshape(len(arrays[0]), -1))
     return library.quantize(rows) if art.inputs[0].dtype == "int8" else rows
 
 
@@ -191,7 +191,7 @@ def compare(net: Any, art: Artefact, data: Any, *, board: int = 16, ccs: Sequenc
             for cc in ccs:
                 for level in levels:
                     library = build_library(which.folder, Path(work) / f"{which.device}-{cc}-{level}", level=level, cc=cc)
-                    entries = to_input(art, library, x if art.packed else x[0])
+                    entries = to_input(art, library, x)
                     found.append((f"{which.device}'s C here ({cc or 'zig'}, {level})", as_integers(library.run(entries))))
         if art.device != "host" and entries is not None:
             result, _ = on_board(art, entries[:board], Path(work) / "board", timeout)

@@ -57,7 +57,7 @@ def _recurrent(w: Walk, node: Node, cell: _Cell, first: int, inner: str, bits: i
         if first + k in at:
             parameter(w, node, at[first + k], name)
     facts = {"reverse": config(node)["reverse"], "weights": (at[first], at[first + 1]), "biases": (at.get(first + 2), at.get(first + 3)),
-             "bits": w.bits(module_of(node.place)), "states": tuple(range(1, first))}  # fmt: skip
+             "bits": w.bits(module_of(node.place))}  # fmt: skip
     w.fixed[node.place] = STATE
     w.probes[inner] = Probe(lambda operands, values: cell.see(facts, operands, values), node.operands, node.results, bits)
     inputs = {at[0]: w.value(node.operands[at[0]])}
@@ -94,11 +94,12 @@ class _Cell(Definition):
         raise NotImplementedError
 
     def prove(self, step: Whole, c: Mapping[str, Array]) -> None:
-        sums = np.abs(c["wh"].astype(np.int64)).sum(1)
-        if TOP * int(sums.max()) >= d.EXACT_INT:
-            k = int(sums.argmax())
-            raise QuantizationError(f"{step.place}: the state's weights of row {k} sum to {int(sums[k])}, an int32 holds int16 products up to a sum "
-                                    f"of {(d.EXACT_INT - 1) // TOP}; make the layer narrower or prune it")  # fmt: skip
+        for name, what, most in (("wx", "input", 255), ("wh", "state", TOP)):
+            sums = np.abs(c[name].astype(np.int64)).sum(1)
+            if most * int(sums.max()) >= d.EXACT_INT:
+                k = int(sums.argmax())
+                raise QuantizationError(f"{step.place}: the {what}'s weights of row {k} sum to {int(sums[k])}, an int32 holds the sums of products up to a "
+                                        f"sum of {(d.EXACT_INT - 1) // most}; make the layer narrower or prune it")  # fmt: skip
 
 
 def _wide(M: Tensor) -> Tensor:
