@@ -58,13 +58,13 @@ class Shipment:
 
     @property
     def fitting(self) -> tuple[Candidate, ...]:
-        return tuple(c for c in self.candidates if not c.over(self.budget))
+        """Integer networks within the budget. The float one is what they are compared with; its stack is not known."""
+        return tuple(c for c in self.candidates if c.integer and not c.over(self.budget))
 
     @property
     def best(self) -> Candidate | None:
-        """The best answers among integer networks that fit (of equal ones the least flash, RAM, time); a float one only if no
-        other fits."""
-        return min(self.fitting, key=lambda c: (not c.integer, *_cost(c)), default=None)
+        """The best answers of those that fit; of equal ones the least flash, RAM, time."""
+        return min(self.fitting, key=_cost, default=None)
 
     @property
     def front(self) -> tuple[Candidate, ...]:
