@@ -44,7 +44,9 @@ def _tried(fitting: Sequence[Candidate], what: str) -> str:
 def _ram(c: Candidate, limit: int, fitting: Sequence[Candidate]) -> str:
     layout = c.artefact.layout
     room = limit - (c.ram.value - c.arena.value)  # what variables and stack leave
-    said = f"{layer(layout.peak.place)} needs {kilo(layout.peak.live)} of RAM for activations, {kilo(max(room, 0))} are there"
+    if room <= 0 or not layout.blocks:
+        return f"variables and stack alone take {kilo(c.ram.value - c.arena.value)} of RAM, {kilo(limit)} are there"
+    said = f"{layer(layout.peak.place)} needs {kilo(layout.peak.live)} of RAM for activations, {kilo(room)} are there"
     return f"{said}: {_tried(fitting, 'RAM') if fitting else _activations(layout, room, c.integer)}"
 
 
@@ -63,7 +65,7 @@ def _activations(layout: Layout, room: int, integer: bool) -> str:
         size = layout.arena_if(factor)
         if size <= room:
             return f"{text} would fit (about {kilo(size)}, modelled)"
-    return f"all activations would have to shrink to {max(room, 0) / layout.peak.live:.0%}: a smaller input, and fewer channels"
+    return f"all activations would have to shrink to {room / layout.peak.live:.0%}: a smaller input, and fewer channels"
 
 
 def _flash(c: Candidate, limit: int, fitting: Sequence[Candidate]) -> str:

@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from shohin import optim
 from shohin.compress import Plan, Quantize
-from shohin.core.cells import Param
 from shohin.core.errors import DataError, ShohinError, StateError
 from shohin.core.module import Module, copy
 from shohin.core.version import __version__
@@ -24,7 +24,7 @@ from shohin.deploy.artefact import Artefact, load_artefact
 from shohin.deploy.budget import Budget
 from shohin.deploy.export import export
 from shohin.deploy.stored import Stored
-from shohin.shipping.candidate import NETWORK, Candidate, Origin, measured, plain
+from shohin.shipping.candidate import Candidate, Origin, measured, plain
 from shohin.shipping.describe import description
 from shohin.shipping.kept import Kept
 from shohin.shipping.options import Option, options
@@ -58,13 +58,13 @@ class Shipment:
 
     @property
     def fitting(self) -> tuple[Candidate, ...]:
-        return tuple(c for c in self.candidates if not c.over(self.budget))
+        """Integer networks within the budget. The float one is what they are compared with; its stack is not known."""
+        return tuple(c for c in self.candidates if c.integer and not c.over(self.budget))
 
     @property
     def best(self) -> Candidate | None:
-        """The best answers among integer networks that fit (of equal ones the least flash, RAM, time); a float one only if no
-        other fits."""
-        return min(self.fitting, key=lambda c: (not c.integer, *_cost(c)), default=None)
+        """The best answers of those that fit; of equal ones the least flash, RAM, time."""
+        return min(self.fitting, key=_cost, default=None)
 
     @property
     def front(self) -> tuple[Candidate, ...]:
@@ -251,7 +251,7 @@ class _Run:
 
     def _retrained(self, option: Option, subject: Subject, folder: Path) -> tuple[Module, list[dict[str, Any]]]:
         rules = option.rules
-        small = Plan(list(rules)).apply(subject.net, subject.calibration) if rules else _free(copy(subject.net))
+        small = Plan(list(rules)).apply(subject.net, subject.calibration) if rules else copy(subject.net)
         small, history = self._trained(small, subject, folder, 1e-3)
         return INT8.apply(small, subject.calibration), history
 
@@ -265,9 +265,8 @@ class _Run:
         if remaining <= 0:
             return 0.0
         started = time.perf_counter()
-        example = self.subject.test[:1]
-        self.kept.probe("first export", lambda: {"flash": export(self.subject.net, example, device=self.device, to=self.kept.path / "first").flash_bytes})
-        shutil.rmtree(self.kept.path / "first", ignore_errors=True)
+        with TemporaryDirectory(prefix="shohin-ship-") as folder:
+            export(self.subject.net, self.subject.test[:1], device=self.device, to=folder)
         return remaining * BUILDS * (time.perf_counter() - started)
 
     def _plan(self, estimate: float) -> list[str]:
@@ -312,11 +311,4 @@ def _cost(c: Candidate) -> tuple[float, ...]:
     return -c.score, c.flash.value, c.ram.value, c.latency_ms["median"].value
 
 
-def _free(net: Module) -> Module:
-    """All its parameters are trained."""
-    for cell in net.cells(Param).values():
-        cell.requires_grad = True
-    return net
-
-
-__all__ = ["NETWORK", "Shipment", "ship"]
+__all__ = ["Shipment", "ship"]

@@ -291,3 +291,11 @@ def test_a_network_that_no_memory_of_the_board_holds(tmp_path: Path) -> None:
     assert found.instructions is None and any("of ram; the memories of that kind have" in n for n in found.notes)
     same = sh.compare(small, art, x[:2])
     assert same.differing == 0 and "cortex-m55" not in same.ways
+
+
+@pytest.mark.slow
+def test_less_than_the_stack_takes(tmp_path: Path) -> None:
+    require_emulator()
+    net, x = nn.Linear(4, 2), np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    found = sh.ship(net, x, device="cortex-m55", ram=8, to=tmp_path / "s", progress=False)
+    assert found.best is None and found.short[0].startswith("variables and stack alone take")
