@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from shohin.core.errors import ForeignError
 from shohin.interop.pytorch.read import operator_name
-from shohin.interop.pytorch.table import TABLE
+from shohin.interop.pytorch.rules import TABLE
 
 Array = np.ndarray[Any, Any]
 Example = tuple[tuple[Any, ...], dict[str, Any]]
