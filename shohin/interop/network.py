@@ -173,6 +173,11 @@ class Imported(Module):
     def imported(self) -> Report:
         return self._about
 
+    @property
+    def input_shapes(self) -> list[Shape]:
+        """Shape of one example, by input."""
+        return [s[1:] for s in self._programs[0].shapes]
+
     def program(self, shapes: Sequence[Shape]) -> Program:
         """The steps for inputs of these shapes.
 
