@@ -15,7 +15,7 @@ from shohin.kernels.common import BLOCK, CHUNKS, HEAD, PREAMBLE, ceil_div, fill,
 from shohin.kernels.panels import Panels
 from shohin.kernels.tile import Panel, TileShape, closing, far, panel_table, side_function, tile_shape, tiles
 
-_L1, _L2, _LINE = 32 << 10, 512 << 10, 16
+_L1, _L2 = 32 << 10, 512 << 10
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,6 @@ class Product:
         """Whether ``a`` is copied, side by side for each tile: its rows lie as columns, so far apart that each step is a page of
         its own, and there are panels enough to read it again."""
         return self.a[0] == 1 and self.a[1] >= 512 and self.n >= 4 * self.shape.panel
-
-    @property
-    def spread(self) -> bool:
-        """Whether rows of ``a`` are copied a line farther apart: 4 kB apart, all rows of a tile are in one set of L1, which has
-        fewer ways than a tall tile has rows."""
-        apart = self.a[1] == 1 and 4 * self.a[0] % 4096 == 0
-        return apart and self.shape.rows > 8 and self.m > 8 and self.n >= 4 * self.shape.panel and not self.staged
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -228,17 +221,10 @@ def _panel(q: Product) -> int:
     return 4 * q.k * q.shape.panel if q.near else 0
 
 
-_SPREAD = """
-    float *side = (float *)(scratch + $at);
-    for (long m = mb; m < end; m++) memcpy(side + (m - mb) * $stride, a + m * $from, K * sizeof(float));"""
-
-
 def _load(q: Product, name: str) -> str:
     """C that puts a block's rows of ``a`` into scratch."""
     if q.staged:
         return f"\n    {name}_load(b, (float *)scratch, mb, end);"
-    if q.spread:
-        return fill(_SPREAD, at=_panel(q), stride=q.k + _LINE, **{"from": q.a[0]})
     copy = f"shohin_side{q.shape.width}x{q.shape.rows}"
     return fill(_SIDES, at=_panel(q), copy=copy, stride=q.a[1]) if q.sides else ""
 
@@ -246,7 +232,7 @@ def _load(q: Product, name: str) -> str:
 def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
     q, shape = product, product.shape
     rows, (pm, pn) = q.rows, q.pieces
-    strides = (1, shape.rows) if q.sides else (q.k + _LINE, 1) if q.spread else q.a
+    strides = (1, shape.rows) if q.sides else q.a
     names, offsets, left, packed = {"g": "0"}, {"a": ["0"], "b": ["0"]}, "$z", q.layout.size
     for axis, extent, sa, sb in reversed(q.batch):
         index = f"({left} % {extent})"
@@ -312,7 +298,7 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
             pieces=pm * pn,
             pn=pn,
             a="(const float *)scratch" if q.staged else printer.pointer(site.operands[0].name),
-            row=f"a + (m - mb) * {q.k}" if q.staged else "side + (m - mb) / R * (R * K)" if q.sides else f"side + (m - mb) * {q.k + _LINE}" if q.spread else f"a + m * {q.a[0]}",
+            row=f"a + (m - mb) * {q.k}" if q.staged else "side + (m - mb) / R * (R * K)" if q.sides else f"a + m * {q.a[0]}",
             load=_load(q, name),
             rows_of=_CHUNKED if q.folded else fill(_TILED, pm=pm, pn=pn),
             empty=f"\n  if (m0 == bottom) {name}_statistic(b, shared, mine, m0, m0);" if q.folded else "",
@@ -354,7 +340,7 @@ def _phases(describe: Callable[[Site], Product]) -> tuple[Phase, ...]:
 
 def _workspace(q: Product) -> int:
     rows = ceil_div(q.block, q.shape.rows) * q.shape.rows
-    return _panel(q) + (4 * (rows * (q.k + _LINE) + q.shape.width) if q.staged or q.sides or q.spread else 0)
+    return _panel(q) + (4 * (rows * q.k + q.shape.width) if q.staged or q.sides else 0)
 
 
 def _by_rows(q: Product) -> bool:
