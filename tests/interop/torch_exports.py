@@ -162,9 +162,9 @@ def main(folder):
                 if isinstance(m, nn.BatchNorm2d):
                     m.running_mean.normal_(), m.running_var.uniform_(0.5, 2)
         x = torch.randint(0, 50, (2, *shape)) if name == "words" else torch.randn(2, *shape)
-        file = lambda way: str(Path(folder, f"{name}-{way}.onnx"))
-        torch.onnx.export(net, (x,), file("script"), input_names=["x"], dynamo=False, opset_version=17, dynamic_axes={"x": {0: "batch"}})
-        torch.onnx.export(net, (x,), file("dynamo"), input_names=["x"], dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False)
+        script, dynamo = (str(Path(folder, f"{name}-{way}.onnx")) for way in ("script", "dynamo"))
+        torch.onnx.export(net, (x,), script, input_names=["x"], dynamo=False, opset_version=17, dynamic_axes={"x": {0: "batch"}})
+        torch.onnx.export(net, (x,), dynamo, input_names=["x"], dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False)
 
 
 if __name__ == "__main__":
