@@ -33,7 +33,7 @@ def onnx_runtime(path: str | Path) -> Callable[[Array], Array]:
     def run(x: Array) -> Array:
         parts = [x[k : k + 1] for k in range(len(x))] if fixed else [x]
         try:
-            return np.concatenate([session.run(None, {inputs[0].name: part})[0] for part in parts])
+            return np.concatenate([np.asarray(session.run(None, {inputs[0].name: part})[0]) for part in parts])
         except Exception as error:
             raise DeployError(f"{path}: ONNX Runtime cannot run it on {x.shape}: {error}") from error
 

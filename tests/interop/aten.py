@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -59,8 +58,7 @@ for f in ("log", "log10", "log1p", "log2", "reciprocal", "rsqrt", "sqrt"):
 case("acosh", torch.acosh, pos(3, 4) + 1)
 for f in ("hardsigmoid", "hardswish", "silu", "mish", "selu", "relu6", "hardtanh", "softplus", "logsigmoid", "elu", "celu", "leaky_relu", "hardshrink", "softshrink", "gelu", "glu",
           "softsign", "tanhshrink"):  # fmt: skip
-    g = getattr(F, f)
-    case(f"nn.{f}", partial(lambda g, x: g(x * 4), g), r(3, 4, 6))
+    case(f"nn.{f}", (lambda g: lambda x: g(x * 4))(getattr(F, f)), r(3, 4, 6))
 case("gelu tanh", lambda x: F.gelu(x, approximate="tanh"), x)
 case("elu alpha", lambda x: F.elu(x, 0.5), x)
 case("softplus beta", lambda x: F.softplus(x, 2.0, 5.0), x * 4)

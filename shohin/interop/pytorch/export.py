@@ -73,7 +73,8 @@ def evaluating(module: torch.nn.Module) -> Iterator[None]:
     """The module in evaluation mode, each part of it as it was afterwards."""
     before = {m: m.training for m in module.modules()}
     try:
-        module.eval()
+        for m in before:  # an exported program's module has no eval()
+            m.training = False
         yield
     finally:
         for m, training in before.items():
