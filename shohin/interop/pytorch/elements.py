@@ -17,7 +17,7 @@ from shohin.ops import extra, math
 
 UNARY = {
     "abs": math.abs, "bitwise_not": math.bitwise_invert, "ceil": math.ceil, "floor": math.floor, "hardsigmoid": F.hardsigmoid, "hardswish": F.hardswish,
-    "isinf": extra.isinf, "isnan": math.isnan, "logical_not": math.logical_not, "mish": activations.mish, "neg": math.negative, "relu": math.relu,
+    "isinf": extra.isinf, "isnan": math.isnan, "mish": activations.mish, "neg": math.negative, "relu": math.relu,
     "relu6": math.relu6, "round": math.round, "selu": activations.selu, "sign": math.sign, "silu": F.silu, "square": math.square, "trunc": math.trunc,
 }  # fmt: skip
 FLOATS = {
@@ -47,6 +47,7 @@ def _declare() -> None:
         operator(f"{name}.Tensor", f"{name}.Scalar", becomes=name_of(f))(lambda b, node, x, y, f=f: words.elementwise(b, f, *together(b, x, y)))
     for name, f in {"maximum": math.maximum, "minimum": math.minimum, "atan2": math.atan2}.items():
         operator(f"{name}.default", becomes=name_of(f))(lambda b, node, x, y, f=f: words.elementwise(b, f, *together(b, x, y)))
+    operator("logical_not.default", becomes=name_of(math.logical_not))(lambda b, node, x: words.elementwise(b, math.logical_not, words.cast(b, x, dtypes.bool_)))
     for name, f in {"logical_and": math.logical_and, "logical_or": math.logical_or, "logical_xor": math.logical_xor}.items():
         operator(f"{name}.default", becomes=name_of(f))(lambda b, node, x, y, f=f: words.elementwise(b, f, *(words.cast(b, v, dtypes.bool_) for v in (x, y))))
 
@@ -66,7 +67,7 @@ def scaled(b: Builder, x: Any, by: float) -> Any:
     return words.elementwise(b, math.multiply, *together(b, x, by)) if isinstance(x, Value) else x * by
 
 
-@operator("sub.Tensor", "sub.Scalar", becomes="`sh.subtract`")
+@operator("sub.Tensor", becomes="`sh.subtract`")
 def sub(b: Builder, node: Node, x: Any, y: Any, alpha: float = 1) -> Value:
     return words.elementwise(b, math.subtract, *together(b, x, scaled(b, y, alpha) if alpha != 1 else y))
 
@@ -82,7 +83,7 @@ def mul(b: Builder, node: Node, x: Any, y: Any) -> Value:
     return contract.multiply(b, p, q, once(b, node, x), once(b, node, y))
 
 
-@operator("div.Tensor", "div.Scalar", "div.Tensor_mode", "div.Scalar_mode", "floor_divide.default",
+@operator("div.Tensor", "div.Tensor_mode", "floor_divide.default",
           becomes="`sh.divide`, `sh.floor_divide`; the quotient of a layer norm that is spelled out: `nn.LayerNorm`")  # fmt: skip
 def div(b: Builder, node: Node, x: Any, y: Any, rounding_mode: str | None = None) -> Value:
     if node.op == "floor_divide.default":
@@ -153,10 +154,9 @@ def masked_fill(b: Builder, node: Node, x: Value, mask: Value, value: Any) -> Va
     return words.elementwise(b, math.where, mask, v, x)
 
 
-@operator("_to_copy.default", "to.dtype", "to.dtype_layout", "to.device", "type_as.default", becomes="`sh.astype`")
-def to(b: Builder, node: Node, x: Value, *given: Any, dtype: Any = None, copy: bool = False) -> Value:
-    like = given[0] if given else None
-    wanted = dtype if dtype is not None else like.dtype if isinstance(like, Value) else like if node.op == "to.dtype" else given[1] if len(given) > 1 else None
+@operator("_to_copy.default", "type_as.default", becomes="`sh.astype`")
+def to(b: Builder, node: Node, x: Value, like: Value | None = None, dtype: Any = None) -> Value:
+    wanted = like.dtype if like is not None else dtype
     return x if wanted is None else words.cast(b, x, wanted)
 
 
@@ -165,10 +165,8 @@ def scalar_tensor(b: Builder, node: Node, s: Any, dtype: Any = dtypes.float32) -
     return valued(s, dtype)
 
 
-@operator("alias.default", "clone.default", "contiguous.default", "detach.default", "detach_.default", "lift_fresh_copy.default", "dropout.default", "feature_dropout.default",
-          "alpha_dropout.default", becomes="nothing")  # fmt: skip
-def identity(b: Builder, node: Node, x: Value, p: float = 0.0, train: bool = False) -> Value:
-    refuse(train and p > 0, "it is in training mode; call eval() before it is exported")
+@operator("alias.default", "clone.default", "detach.default", becomes="nothing")
+def identity(b: Builder, node: Node, x: Value) -> Value:
     return x
 
 
@@ -214,11 +212,6 @@ def _log_sigmoid(x: Any) -> Any:
     return -activations.softplus(-x)
 
 
-@operator("hardshrink.default", "softshrink.default", becomes="`sh.where`")
-def shrink(b: Builder, node: Node, x: Value, lambd: float = 0.5) -> Value:
-    return words.elementwise(b, activations.shrink, x, lambd=float(lambd), bias=0.0 if node.op.startswith("hard") else float(lambd))
-
-
 @operator("threshold.default", becomes="`sh.where`")
 def threshold(b: Builder, node: Node, x: Value, threshold: float, value: float) -> Value:
     return words.elementwise(b, _threshold, x, threshold=threshold, value=value)
@@ -228,7 +221,7 @@ def _threshold(x: Any, threshold: float, value: float) -> Any:
     return math.where(math.greater(x, threshold), x, value)
 
 
-@operator("prelu.default", "_prelu_kernel.default", becomes="`sh.where`, the slope a Param")
+@operator("prelu.default", becomes="`sh.where`, the slope a Param")
 def prelu(b: Builder, node: Node, x: Value, slope: Value) -> Value:
     lies = arrange.shaped(b, slope, (1, -1, *(1,) * (x.rank - 2))) if slope.rank == 1 and x.rank > 1 else slope
     return words.elementwise(b, activations.prelu, x, lies)

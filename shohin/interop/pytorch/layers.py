@@ -106,14 +106,6 @@ def _heads(b: Builder, x: Value, q: Value) -> Value:
 # ------------------------------------------------------------------------------------------- normalization
 
 
-@operator("batch_norm.default", becomes="`nn.BatchNorm2d`, `nn.BatchNorm1d`")
-def batch_norm(b: Builder, node: Node, x: Value, weight: Value | None, bias: Value | None, mean: Value | None, var: Value | None, training: bool, momentum: float,
-               eps: float, cudnn_enabled: bool = False) -> Value:  # fmt: skip
-    refuse(training or mean is None or var is None, "it takes the statistics of the batch at hand; call eval() before it is exported, and keep running statistics")
-    assert mean is not None and var is not None
-    return norm.batch_norm(b, x, weight, bias, mean, var, eps=eps, momentum=momentum)
-
-
 @operator("_native_batch_norm_legit_no_training.default", becomes="`nn.BatchNorm2d`, `nn.BatchNorm1d`")
 def native_batch_norm(b: Builder, node: Node, x: Value, weight: Value | None, bias: Value | None, mean: Value, var: Value, momentum: float, eps: float) -> tuple[Value, ...]:
     return (norm.batch_norm(b, x, weight, bias, mean, var, eps=eps, momentum=momentum),)

@@ -55,15 +55,13 @@ def position(b: Builder, node: Node, x: Value, dim: int | None = None, keepdim: 
     return arrange.shaped(b, found, (1,) * x.rank) if keepdim else found
 
 
-@operator("var.correction", "var.dim", "std.correction", "std.dim", "var.default", "std.default", becomes="`sh.var`, `sh.std`")
+@operator("var.correction", "var.dim", "std.correction", "std.dim", becomes="`sh.var`, `sh.std`")
 def spread(b: Builder, node: Node, x: Value, dim: Any = None, unbiased: bool = True, keepdim: bool = False, correction: float | None = None) -> Value:
     f = reduce.var if node.op.startswith("var") else reduce.std
-    if isinstance(dim, bool):
-        dim, unbiased = None, dim
     return _over(b, f, x, dim, keepdim, correction=float(unbiased if correction is None else correction))
 
 
-@operator("linalg_vector_norm.default", "norm.ScalarOpt_dim", becomes="the root of a sum")
+@operator("linalg_vector_norm.default", becomes="the root of a sum")
 def vector_norm(b: Builder, node: Node, x: Value, ord: float | None = 2, dim: Dims = None, keepdim: bool = False, dtype: DType | None = None) -> Value:
     refuse(ord not in (None, 1, 2), f"the norm of degree {ord}; 1 and 2 are known here")
     return _over(b, words.l1 if ord == 1 else words.l2, x if dtype is None else cast(b, x, dtype), dim, keepdim)

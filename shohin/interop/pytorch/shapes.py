@@ -20,24 +20,9 @@ FAR = 1 << 40
 """Beyond the end of any dim."""
 
 
-@operator("view.default", "reshape.default", "_unsafe_view.default", becomes="`sh.reshape`; most often no turn of dims")
+@operator("view.default", "_unsafe_view.default", becomes="`sh.reshape`; most often no turn of dims")
 def view(b: Builder, node: Node, x: Value, size: Sequence[int]) -> Value:
     return arrange.shaped(b, x, size)
-
-
-@operator("flatten.using_ints", becomes="`sh.reshape`")
-def flatten(b: Builder, node: Node, x: Value, start_dim: int = 0, end_dim: int = -1) -> Value:
-    if x.rank == 0:
-        return arrange.shaped(b, x, (1,))
-    first, last = (arrange.axis_of(d, x.rank, "dim") for d in (start_dim, end_dim))
-    return arrange.shaped(b, x, (*x.shape[:first], int(np.prod(x.shape[first : last + 1])), *x.shape[last + 1 :]))
-
-
-@operator("unflatten.int", becomes="`sh.reshape`")
-def unflatten(b: Builder, node: Node, x: Value, dim: int, parts: Sequence[int]) -> Value:
-    at = arrange.axis_of(dim, x.rank, "dim")
-    known = int(np.prod([n for n in parts if n != -1]))
-    return arrange.shaped(b, x, (*x.shape[:at], *(x.shape[at] // known if n == -1 else n for n in parts), *x.shape[at + 1 :]))
 
 
 @operator("permute.default", becomes="nothing: another order of the same memory")
@@ -45,23 +30,14 @@ def permute(b: Builder, node: Node, x: Value, dims: Sequence[int]) -> Value:
     return arrange.transpose(b, x, [arrange.axis_of(d, x.rank, "dims") for d in dims])
 
 
-@operator("transpose.int", "t.default", "numpy_T.default", becomes="nothing: another order of the same memory")
+@operator("transpose.int", "t.default", becomes="nothing: another order of the same memory")
 def transpose(b: Builder, node: Node, x: Value, dim0: int = 0, dim1: int = -1) -> Value:
     if x.rank < 2:
         return x
     order = list(range(x.rank))
-    if node.op == "numpy_T.default":
-        return arrange.transpose(b, x, order[::-1])
     p, q = (arrange.axis_of(d, x.rank, "dim") for d in (dim0, dim1))
     order[p], order[q] = q, p
     return arrange.transpose(b, x, order)
-
-
-@operator("movedim.int", "movedim.intlist", becomes="nothing: another order of the same memory")
-def movedim(b: Builder, node: Node, x: Value, source: Any, destination: Any) -> Value:
-    come, go = ([arrange.axis_of(d, x.rank, "dim") for d in ((v,) if isinstance(v, int) else v)] for v in (source, destination))
-    rest = iter([d for d in range(x.rank) if d not in come])
-    return arrange.transpose(b, x, [come[go.index(d)] if d in go else next(rest) for d in range(x.rank)])
 
 
 @operator("squeeze.default", "squeeze.dim", "squeeze.dims", becomes="`sh.reshape`")
@@ -77,9 +53,9 @@ def unsqueeze(b: Builder, node: Node, x: Value, dim: int) -> Value:
     return arrange.unsqueeze(b, x, [dim])
 
 
-@operator("expand.default", "expand_as.default", becomes="`sh.broadcast_to`")
-def expand(b: Builder, node: Node, x: Value, size: Any, implicit: bool = False) -> Value:
-    wanted = list(size.shape if isinstance(size, Value) else size)
+@operator("expand.default", becomes="`sh.broadcast_to`")
+def expand(b: Builder, node: Node, x: Value, size: Sequence[int], implicit: bool = False) -> Value:
+    wanted = list(size)
     own = [1] * (len(wanted) - x.rank) + list(x.shape)
     return arrange.expand(b, x, [n if w == -1 else w for w, n in zip(wanted, own)])
 
@@ -117,11 +93,6 @@ def slice_(b: Builder, node: Node, x: Value, dim: int = 0, start: int | None = N
     return arrange.box(b, x, {arrange.axis_of(dim, x.rank, "dim"): (start or 0, FAR if end is None else end, step)})
 
 
-@operator("narrow.default", becomes="`x[start:stop]`")
-def narrow(b: Builder, node: Node, x: Value, dim: int, start: int, length: int) -> Value:
-    return arrange.box(b, x, {arrange.axis_of(dim, x.rank, "dim"): (start, start + length, 1)})
-
-
 @operator("select.int", becomes="`x[i]`")
 def select(b: Builder, node: Node, x: Value, dim: int, index: int) -> Value:
     at = arrange.axis_of(dim, x.rank, "dim")
@@ -135,13 +106,12 @@ def unbind(b: Builder, node: Node, x: Value, dim: int = 0) -> tuple[Value, ...]:
     return tuple(select(b, node, x, dim, k) for k in range(x.shape[dim]))
 
 
-@operator("split.Tensor", "split_with_sizes.default", "chunk.default", becomes="`x[start:stop]`, one for each part")
+@operator("split.Tensor", "split_with_sizes.default", becomes="`x[start:stop]`, one for each part")
 def split(b: Builder, node: Node, x: Value, parts: Any, dim: int = 0) -> tuple[Value, ...]:
     n = x.shape[dim]
     if not isinstance(parts, tuple):
-        each = -(-n // parts) if node.op == "chunk.default" else parts
-        refuse(each < 1, f"parts of {each}")
-        parts = tuple(min(each, n - at) for at in range(0, n, each))
+        refuse(parts < 1, f"parts of {parts}")
+        parts = tuple(min(parts, n - at) for at in range(0, n, parts))
     return arrange.split(b, x, dim, parts)
 
 
@@ -194,22 +164,21 @@ def roll(b: Builder, node: Node, x: Value, shifts: Any, dims: Any = ()) -> Value
     return x
 
 
-PADS = {"reflection": "reflect", "replication": "edge", "reflect": "reflect", "replicate": "edge", "circular": "wrap", "constant": "constant"}
+PADS = {"reflect": "reflect", "replicate": "edge", "circular": "wrap", "constant": "constant"}
 
 
-@operator("constant_pad_nd.default", "pad.default", "reflection_pad1d.default", "reflection_pad2d.default", "replication_pad1d.default", "replication_pad2d.default",
-          becomes="`sh.pad`")  # fmt: skip
-def pad(b: Builder, node: Node, x: Value, pads: Sequence[int], *given: Any, mode: str | None = None, value: Any = None) -> Value:
-    if node.op == "pad.default":
-        mode, value = (*given, mode or "constant", value)[:2] if len(given) < 2 else given
-    elif node.op == "constant_pad_nd.default":
-        mode, value = "constant", given[0] if given else value
-    kind = PADS[mode or node.op.partition("_")[0]]
+@operator("pad.default", becomes="`sh.pad`")
+def pad(b: Builder, node: Node, x: Value, pads: Sequence[int], mode: str = "constant", value: float | None = None) -> Value:
     pairs = [(0, 0)] * x.rank
     for k in range(len(pads) // 2):
         pairs[x.rank - 1 - k] = (pads[2 * k], pads[2 * k + 1])
     fill = 0 if value is None else value
-    return arrange.pad(b, x, pairs, kind, float(fill) if x.dtype in dtypes.FLOATING else bool(fill) if x.dtype == dtypes.bool_ else int(fill))
+    return arrange.pad(b, x, pairs, PADS[mode], float(fill) if x.dtype in dtypes.FLOATING else bool(fill) if x.dtype == dtypes.bool_ else int(fill))
+
+
+@operator("constant_pad_nd.default", becomes="`sh.pad`")
+def constant_pad(b: Builder, node: Node, x: Value, pads: Sequence[int], value: float = 0) -> Value:
+    return pad(b, node, x, pads, "constant", value)
 
 
 @operator("tril.default", "triu.default", becomes="`sh.tril`, `sh.triu`")
