@@ -30,8 +30,8 @@ def test_random_cases(number: int, cache: None) -> None:
 
 
 def test_every_kernel_is_drawn() -> None:
-    """A new kernel that no case reaches is not fuzzed: teach ``cases.draw`` its shapes."""
-    assert {step.kernel for number in range(6) for step in calls(batch(2, number, 50, command.LEVELS))} == set(KERNELS)
+    """A new kernel that no case reaches is not fuzzed: teach ``cases.draw`` its shapes. (Those of no op are the lowering's.)"""
+    assert {step.kernel for number in range(6) for step in calls(batch(2, number, 50, command.LEVELS))} == {name for name, kernel in KERNELS.items() if kernel.op}
 
 
 def test_a_batch_is_the_same_whenever_it_is_drawn() -> None:
