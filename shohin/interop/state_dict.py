@@ -28,7 +28,8 @@ def load_state_dict(net: Module, state: Any, *, partial: bool = False) -> Module
     """Write a state dict of PyTorch into the cells of ``net``, by name; returns the network. All or nothing.
 
     Weights of convolutions are turned, (out, in / groups, kh, kw) -> (out, kh, kw, in / groups), floats become the cells' type;
-    ``num_batches_tracked`` has no counterpart and is passed over. ``net`` is one's own, of layers with PyTorch's names, or one that
+    ``num_batches_tracked`` has no counterpart and is passed over, and so is an underscore before a name (``_fc`` is ``fc`` here: what begins
+    with one is not walked). ``net`` is one's own, of layers with PyTorch's names, or one that
     ``from_torch`` brought in.
 
     Args:
@@ -50,8 +51,8 @@ def load_state_dict(net: Module, state: Any, *, partial: bool = False) -> Module
     if not partial:
         missing = [k for p, (k, _) in cells.items() if p not in given]
         unexpected = [k for p, (k, _) in given.items() if p not in cells and p not in others]
-        said += [f"it lacks {', '.join(missing)}"] if missing else []
-        said += [f"it has {', '.join(unexpected)}, which the network lacks"] if unexpected else []
+        said += [f"it lacks {_list(missing)}"] if missing else []
+        said += [f"it has {_list(unexpected)}, which the network lacks"] if unexpected else []
     ready: list[tuple[Cell, Array]] = []
     for path, (name, cell) in cells.items():
         if path not in given:
@@ -82,6 +83,10 @@ def _arrays(state: Any) -> dict[str, Array]:
     if not isinstance(state, Mapping):
         raise CheckpointError(f"a state dict is a mapping from names to tensors or the path of a .safetensors file, got {type(state).__name__}")
     return {str(k): np.asarray(v.detach().cpu().float().numpy() if hasattr(v, "detach") and v.is_floating_point() else v) for k, v in state.items()}
+
+
+def _list(names: list[str], most: int = 12) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _plain(name: str) -> str:
