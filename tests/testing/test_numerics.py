@@ -27,7 +27,8 @@ def exceeding(cases: list[numerics.Case]) -> list[str]:
 
 
 def test_every_kernel_is_measured() -> None:
-    assert {case.kernel for case in CASES} == {name for name in KERNELS if name.endswith("_f32")} | {"derived loops"}
+    ours = {name for name, kernel in KERNELS.items() if kernel.op and name.endswith("_f32")}
+    assert {case.kernel for case in CASES} == ours | {"derived loops"}
 
 
 def test_a_sum_of_each_kernel_lies_within_its_bound() -> None:
