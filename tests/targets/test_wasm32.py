@@ -33,7 +33,7 @@ def has_node() -> str:
     try:
         return wasm32.node()
     except EmulatorMissing as error:
-        if os.environ.get("REQUIRE_EMULATORS"):
+        if os.environ.get("SHOHIN_REQUIRE_EMULATORS") == "1":
             raise
         pytest.skip(str(error))
 

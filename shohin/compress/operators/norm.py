@@ -80,7 +80,7 @@ class _Affine(Definition):
 
     def scaled(self, step: Whole, site: Site) -> tuple[Tensor, Tensor]:
         """(c, K), viewed as rows."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}.scaled")
 
     def reference(self, step: Whole, q: Sequence[Array], c: Mapping[str, Array], x: Sequence[Any], y: Sequence[Any]) -> Sequence[Array]:
         v = q[0].astype(np.int64).reshape(step.facts["view"])
@@ -91,7 +91,7 @@ class _Affine(Definition):
 
     def rows(self, v: Array, step: Whole, c: Mapping[str, Array], z: int) -> tuple[Array, Array]:
         """(c, K) in NumPy."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}.rows")
 
 
 class Centred(_Affine):

@@ -77,7 +77,7 @@ class _Cell(Definition):
 
     def see(self, facts: Mapping[str, Any], operands: Sequence[Tensor], results: Sequence[Tensor]) -> Tensor:
         """What the inner grid is made for."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}.see")
 
     def fold(self, step: Whole, params: Mapping[int, Tensor], x: Sequence[Any], y: Sequence[Any]) -> dict[str, Tensor]:
         (i, h), top = step.facts["weights"], float(d.most(step.facts["bits"]))
@@ -91,7 +91,7 @@ class _Cell(Definition):
 
     def scaled(self, step: Whole, params: Mapping[int, Tensor], units: Mapping[str, Tensor], grids: Tensor, inner: Tensor) -> dict[str, Tensor]:
         """Multipliers and biases, of the products' ``units`` and the gates' ``grids``."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}.scaled")
 
     def prove(self, step: Whole, c: Mapping[str, Array]) -> None:
         for name, what, most in (("wx", "input", 255), ("wh", "state", TOP)):

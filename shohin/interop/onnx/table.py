@@ -9,8 +9,8 @@ import numpy as np
 
 from shohin.core.errors import ForeignError
 from shohin.interop.foreign import Node
+from shohin.interop.rules import Rule, enter, refuse
 
-Rule = Callable[..., Any]
 TABLE: dict[str, Rule] = {}
 BECOMES: dict[str, str] = {}
 """What an operator becomes, for the documentation."""
@@ -20,11 +20,7 @@ def operator(*names: str, becomes: str = "") -> Callable[[Rule], Rule]:
     """Declare the rule of some operators; ``becomes`` or the rule's docstring says what they become."""
 
     def put(rule: Rule) -> Rule:
-        for name in names:
-            if name in TABLE:
-                raise ForeignError(f"the operator {name} has two rules")
-            TABLE[name] = rule
-            BECOMES[name] = becomes or (rule.__doc__ or "").strip().splitlines()[0].rstrip(".")
+        enter(TABLE, BECOMES, names, rule, becomes, rule.__doc__)
         return rule
 
     return put
@@ -44,11 +40,6 @@ def needed(node: Node, name: str) -> Any:
     if name not in node.attrs:
         raise ForeignError(f"attribute {name} is missing")
     return node.attrs[name]
-
-
-def refuse(condition: bool, why: str) -> None:
-    if condition:
-        raise ForeignError(why)
 
 
 def dtype_of(code: int) -> np.dtype[Any]:

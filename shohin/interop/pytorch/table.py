@@ -14,12 +14,11 @@ import numpy as np
 
 from shohin.core import dtypes
 from shohin.core.dtypes import DType
-from shohin.core.errors import ForeignError
 from shohin.interop.builder import Builder, Value, constant
 from shohin.interop.foreign import Node
+from shohin.interop.rules import Rule, enter, refuse
 from shohin.interop.words.elementwise import cast
 
-Rule = Callable[..., Any]
 TABLE: dict[str, Rule] = {}
 BECOMES: dict[str, str] = {}
 """What an operator becomes, for the documentation."""
@@ -47,11 +46,7 @@ def operator(*names: str, becomes: str = "") -> Callable[[Rule], Rule]:
             fill = lambda v: _filled(b, v, operands)
             return rule(b, node, *map(fill, node.attrs["args"]), **{k: fill(v) for k, v in node.attrs["kwargs"].items()})
 
-        for name in names:
-            if name in TABLE:
-                raise ForeignError(f"the operator {name} has two rules")
-            TABLE[name] = bound
-            BECOMES[name] = becomes or (rule.__doc__ or "").strip().splitlines()[0].rstrip(".")
+        enter(TABLE, BECOMES, names, bound, becomes, rule.__doc__)
         return rule
 
     return put
@@ -63,11 +58,6 @@ def _filled(b: Builder, v: Any, operands: Sequence[Value]) -> Any:
     if isinstance(v, Extent):
         return b.number(operands[v.at], "an extent")
     return tuple(_filled(b, w, operands) for w in v) if isinstance(v, tuple) else v
-
-
-def refuse(condition: bool, why: str) -> None:
-    if condition:
-        raise ForeignError(why)
 
 
 def once(b: Builder, node: Node, v: Any) -> bool:
