@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 ARGS   ?=
+JOBS   ?= auto
 
 # A stamp is named after the content of pyproject.toml, so an install happens once per set of dependencies.
 KEY    := $(shell cksum < pyproject.toml | cut -d' ' -f1)
@@ -22,11 +23,11 @@ setup: $(STAMP)  ## make .venv and install shohin into it
 demo: $(STAMP)  ## train, compress and run a small network
 	$(VENV)/bin/shohin demo $(ARGS)
 
-test: $(STAMP)-test  ## the fast tests; ARGS="-k name" is passed to pytest
-	$(PY) -m pytest $(ARGS)
+test: $(STAMP)-test  ## the fast tests; ARGS="-k name" is passed to pytest, JOBS=1 runs one at a time
+	$(PY) -m pytest -n $(JOBS) --maxprocesses 4 --dist worksteal $(ARGS)
 
 test-all: $(STAMP)-test  ## all tests, the slow ones too
-	$(PY) -m pytest -m "" $(ARGS)
+	$(PY) -m pytest -n $(JOBS) --maxprocesses 4 --dist worksteal -m "" $(ARGS)
 
 lint: $(STAMP)-lint  ## ruff, pyright (basic, then strict for the lower layers), import directions
 	@failed=0; for check in "ruff check ." "pyright" "pyright -p pyright.strict.json" \
