@@ -1,0 +1,70 @@
+"""How zeros are stored: a weight with many is kept in an artefact as a bit a weight (or a block) and what is not 0 (``ops/sparse``).
+
+It is the data that decide, not the method that made them: zeros of a mask, of a table, or of rounding are stored alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from shohin.core.graph import Graph, Node, Var
+from shohin.core.op import get
+from shohin.core.trace import prune
+from shohin.ops import sparse
+
+Array = np.ndarray[Any, Any]
+BLOCKS = ((1, 1), (2, 1), (4, 1), (8, 1), (16, 1), (1, 2), (1, 4), (1, 8), (1, 16), (4, 16))
+"""The blocks that are tried: A output channels by B terms."""
+LEAST = 16
+"""Terms from which a row is stored so: the depthwise kernels take dense rows."""
+
+
+def pack_zeros(graph: Graph) -> Graph:
+    """The program with the weights of contractions stored without their zeros where that is the least, and a quarter less
+    than the weight itself: the same values."""
+    known = dict(graph.consts)
+    stored = {n.results[0]: n for n in graph.nodes if n.op.kind == "storage" and all(v in known for v in n.operands)}
+    consts = list(graph.consts)
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        v = node.operands[1] if node.op.kind == "contraction" and len(node.operands) > 1 else None
+        if v is not None and (v in known or v in stored):
+            now = [known[v]] if v in known else [known[o] for o in stored[v].operands]
+            w: Array = known[v] if v in known else stored[v].op.numpy(*now, **stored[v].attrs)
+            block, size = smallest(w)
+            if 4 * size <= 3 * w.nbytes and size < sum(a.nbytes for a in now):
+                arrays = sparse.pack(w, block)
+                operands = tuple(Var(a.shape, a.dtype) for a in arrays)
+                consts += zip(operands, arrays, strict=True)
+                dense = Var(v.shape, v.dtype)
+                nodes.append(Node(get("densify"), operands, {"shape": v.shape, "block": block}, (dense,), node.place))
+                node = Node(node.op, (node.operands[0], dense, *node.operands[2:]), node.attrs, node.results, node.place)
+        nodes.append(node)
+    return prune(Graph(graph.inputs, graph.names, tuple(consts), tuple(nodes), graph.outputs))
+
+
+def smallest(w: Array, blocks: Sequence[tuple[int, int]] = BLOCKS) -> tuple[tuple[int, int], int]:
+    """Of the blocks that w (out, ...) may be cut into, that with the fewest bytes, and these: of a bit a block and the blocks kept.
+
+    >>> w = np.zeros((4, 64), np.int8)
+    >>> w[:, ::4] = 1
+    >>> smallest(w)
+    ((4, 1), 72)
+    """
+    rows = w.reshape(len(w), -1)
+    if rows.shape[1] < LEAST:
+        return (1, 1), w.nbytes
+    return min(((block, _bytes(rows, *block)) for block in blocks), key=lambda found: found[1])
+
+
+def _bytes(rows: Array, a: int, b: int) -> int:
+    p, q = sparse.extent(rows.shape, (a, b))
+    padded = np.pad(rows != 0, ((0, p * a - rows.shape[0]), (0, q * b - rows.shape[1])))
+    kept = int(padded.reshape(p, a, q, b).any((1, 3)).sum())
+    return p * -(-q // 8) + kept * a * b * rows.itemsize
+
+
+__all__ = ["BLOCKS", "LEAST", "pack_zeros", "smallest"]
