@@ -36,12 +36,11 @@ def pack_zeros(graph: Graph) -> Graph:
             w: Array = known[v] if v in known else stored[v].op.numpy(*now, **stored[v].attrs)
             block, size = smallest(w)
             if 4 * size <= 3 * w.nbytes and size < sum(a.nbytes for a in now):
-                arrays = sparse.pack(w, block)
-                operands = tuple(Var(a.shape, a.dtype) for a in arrays)
-                consts += zip(operands, arrays, strict=True)
-                dense = Var(v.shape, v.dtype)
+                made = [(Var(a.shape, a.dtype), a) for a in sparse.pack(w, block)]
+                operands, dense = tuple(o for o, _ in made), Var(v.shape, v.dtype)
+                consts += made
                 nodes.append(Node(get("densify"), operands, {"shape": v.shape, "block": block}, (dense,), node.place))
-                node = Node(node.op, (node.operands[0], dense, *node.operands[2:]), node.attrs, node.results, node.place)
+                node = Node(node.op, tuple(dense if o is v else o for o in node.operands), node.attrs, node.results, node.place)
         nodes.append(node)
     return prune(Graph(graph.inputs, graph.names, tuple(consts), tuple(nodes), graph.outputs))
 

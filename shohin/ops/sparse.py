@@ -115,7 +115,8 @@ def _samples(rng: np.random.Generator) -> list[Sample]:
     found = []
     for shape, block, share in (((4, 2, 3, 2), (1, 1), 0.5), ((5, 70), (1, 1), 0.2), ((7, 9), (2, 4), 0.5), ((3, 2, 20), (4, 1), 0.9)):
         p, q = extent(shape, block)
-        kept = np.repeat(np.repeat(rng.random((p, q)) < share, block[0], 0), block[1], 1)[: shape[0], : prod(shape[1:])]
+        chosen = np.random.default_rng(0).random((p, q)) < share  # the same for every lane: their values are as many
+        kept = np.repeat(np.repeat(chosen, block[0], 0), block[1], 1)[: shape[0], : prod(shape[1:])]
         kept[0, 0] = True
         w = rng.uniform(0.1, 1, shape).astype(np.float32) * kept.reshape(shape)
         found.append(Sample(pack(w, block), {"shape": shape, "block": block}))
