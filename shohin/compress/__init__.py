@@ -1,5 +1,6 @@
 """Compression: plans of methods; quantization whose every bit is defined (``docs/quantization.md``)."""
 
+from shohin.compress.factorize import Factorize
 from shohin.compress.function import method
 from shohin.compress.integer import integers
 from shohin.compress.lowering import Lowered, lower
@@ -16,6 +17,6 @@ from shohin.compress.wanda import Wanda
 from shohin.compress.weights import Reweighting, reparametrize, weights
 
 __all__ = [
-    "PDP", "Lowered", "Method", "Palettize", "Plan", "Prune", "PruneChannels", "Quantize", "Quantized", "Reweighting", "Wanda",
+    "PDP", "Factorize", "Lowered", "Method", "Palettize", "Plan", "Prune", "PruneChannels", "Quantize", "Quantized", "Reweighting", "Wanda",
     "integers", "lower", "method", "reparametrize", "report", "weights",
 ]  # fmt: skip
