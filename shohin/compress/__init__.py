@@ -1,5 +1,6 @@
 """Compression: plans of methods; quantization whose every bit is defined (``docs/quantization.md``)."""
 
+from shohin.compress.distill import distill, with_logits
 from shohin.compress.factorize import Factorize
 from shohin.compress.function import method
 from shohin.compress.integer import integers
@@ -18,5 +19,5 @@ from shohin.compress.weights import Reweighting, reparametrize, weights
 
 __all__ = [
     "PDP", "Factorize", "Lowered", "Method", "Palettize", "Plan", "Prune", "PruneChannels", "Quantize", "Quantized", "Reweighting", "Wanda",
-    "integers", "lower", "method", "reparametrize", "report", "weights",
+    "distill", "integers", "lower", "method", "reparametrize", "report", "weights", "with_logits",
 ]  # fmt: skip
