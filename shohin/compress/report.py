@@ -11,6 +11,8 @@ from shohin.compress import definitions
 from shohin.compress.freeze import norm_of, weight_of
 from shohin.compress.palettize import Palette, smallest
 from shohin.compress.slots import Method
+from shohin.compress.sparse import pays
+from shohin.compress.sparse import smallest as without_zeros
 from shohin.compress.steps import Contract, Stored, Whole
 from shohin.compress.walk import module_of
 from shohin.compress.weights import names, stack
@@ -93,6 +95,12 @@ def report(net: Module) -> str:
         elif top is not None:
             bits, size = top.bits, sum(c.read().numpy().nbytes for n, c in top.cells().items() if n != "moves")
         rules = ", ".join(past["rules"].get(path, ())) or "none"
+        masked = any(s.slot == "mask" for s in stack(layer, name))
+        less = without_zeros(q)[1] if q is not None and (q == 0).any() else size
+        if q is not None and pays(less, q.nbytes, size):
+            size, rules = less, f"{rules}; zeros are not stored: {less / q.nbytes:.2f}x bytes, no faster"
+        elif masked and top is None:
+            rules += "; zeros are stored like other weights"
         zeros = ((w if q is None else q) == 0).mean()
         origin = _origin(place, past["bytes"])
         was = 0 if origin in seen else past["bytes"].get(origin, w.nbytes)

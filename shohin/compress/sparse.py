@@ -13,6 +13,8 @@ import numpy as np
 from shohin.core.graph import Graph, Node, Var
 from shohin.core.op import get
 from shohin.core.trace import prune
+from shohin.kernels.qcommon import pack_dot
+from shohin.kernels.sparse import FORMS
 from shohin.ops import sparse
 
 Array = np.ndarray[Any, Any]
@@ -35,7 +37,7 @@ def pack_zeros(graph: Graph) -> Graph:
             now = [known[v]] if v in known else [known[o] for o in stored[v].operands]
             w: Array = known[v] if v in known else stored[v].op.numpy(*now, **stored[v].attrs)
             block, size = smallest(w)
-            if 4 * size <= 3 * w.nbytes and size < sum(a.nbytes for a in now):
+            if pays(size, w.nbytes, sum(a.nbytes for a in now)):
                 made = [(Var(a.shape, a.dtype), a) for a in sparse.pack(w, block)]
                 operands, dense = tuple(o for o, _ in made), Var(v.shape, v.dtype)
                 consts += made
@@ -45,8 +47,14 @@ def pack_zeros(graph: Graph) -> Graph:
     return prune(Graph(graph.inputs, graph.names, tuple(consts), tuple(nodes), graph.outputs))
 
 
+def pays(size: int, dense: int, now: int) -> bool:
+    """Is ``size`` bytes a quarter less than the dense weight, and less than what is stored now?"""
+    return 4 * size <= 3 * dense and size < now
+
+
 def smallest(w: Array, blocks: Sequence[tuple[int, int]] = BLOCKS) -> tuple[tuple[int, int], int]:
-    """Of the blocks that w (out, ...) may be cut into, that with the fewest bytes, and these: of a bit a block and the blocks kept.
+    """Of the blocks that w (out, ...) may be cut into, that with the fewest bits and values; and the bytes that an artefact holds:
+    of int8 those of a kernel's best form (``kernels/sparse``), else bits, values, and a count for every word of bits.
 
     >>> w = np.zeros((4, 64), np.int8)
     >>> w[:, ::4] = 1
@@ -56,7 +64,11 @@ def smallest(w: Array, blocks: Sequence[tuple[int, int]] = BLOCKS) -> tuple[tupl
     rows = w.reshape(len(w), -1)
     if rows.shape[1] < LEAST:
         return (1, 1), w.nbytes
-    return min(((block, _bytes(rows, *block)) for block in blocks), key=lambda found: found[1])
+    block = min(blocks, key=lambda block: _bytes(rows, *block))
+    if w.dtype != np.int8:
+        return block, sum(a.nbytes for a in sparse.pack(w, block))
+    fours = pack_dot(rows[:, None]).reshape(-(-len(rows) // 4), -1)
+    return block, min(sum(len(form(four)) for four in fours) for form in FORMS)
 
 
 def _bytes(rows: Array, a: int, b: int) -> int:
@@ -66,4 +78,4 @@ def _bytes(rows: Array, a: int, b: int) -> int:
     return p * -(-q // 8) + kept * a * b * rows.itemsize
 
 
-__all__ = ["BLOCKS", "LEAST", "pack_zeros", "smallest"]
+__all__ = ["BLOCKS", "LEAST", "pack_zeros", "pays", "smallest"]

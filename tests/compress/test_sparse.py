@@ -14,7 +14,7 @@ from shohin.compress.palettize import pack_weights
 from shohin.compress.sparse import BLOCKS, LEAST, pack_zeros, smallest
 from shohin.core.op import get
 from shohin.deploy.library import build_library
-from shohin.kernels.sparse import FORMS, bits, shared_bits
+from shohin.kernels.sparse import FORMS, bits, gaps, shared_bits
 from shohin.ops.sparse import densify, extent, pack, unpack
 from tests.targets.emulator import require_emulator
 
@@ -82,11 +82,26 @@ def test_a_kernels_forms_hold_the_weights(form, density):
 def test_what_is_chosen_is_smallest():
     rng = np.random.default_rng(0)
     for block in BLOCKS:
-        w = some(rng, (64, 3, 3, 16), 0.3, np.int8, block)
+        w = some(rng, (64, 3, 3, 16), 0.3, F32, block)
         found, size = smallest(w)
-        p, q = extent(w.shape, block)
-        assert size <= p * -(-q // 8) + np.prod(block) * len(pack(w, block)[1]) and found in BLOCKS
+        assert size <= sum(a.nbytes for a in pack(w, block)) and size == sum(a.nbytes for a in pack(w, found))
+    for density, form in ((0.4, bits), (0.05, gaps)):
+        w = some(rng, (64, 256), density, np.int8)
+        wanted = sum(len(form(four)) for four in w.reshape(16, -1))
+        assert abs(smallest(w)[1] - wanted) < 0.03 * wanted  # but for the order of the weights
+    assert smallest(some(rng, (64, 256), 0.25, np.int8, (4, 1)))[1] < 64 * 256 * 0.3
     assert smallest(some(rng, (32, LEAST - 1), 0.1, np.int8)) == ((1, 1), 32 * (LEAST - 1))
+
+
+def test_the_report_says_what_zeros_are_worth():
+    small = Plan([("*", Quantize()), ("*", Prune(0.6)), ("e", None)]).apply(odd(), calibration=X)
+    table = {line.split()[0]: line for line in small.report().splitlines()}
+    assert "zeros are not stored: 0.5" in table["b.weight"] and table["b.weight"].split("; ")[1].startswith("zeros are not stored")
+    size = int(table["b.weight"].split()[-1].replace(",", ""))
+    assert 0.5 < size / (18 * 9 * 21) < 0.6
+    assert "zeros are stored like other weights" in table["d.weight"] and "zeros" not in table["e.weight"]
+    plain = sh.compress.report(Plan([("*", Prune(0.6))]).apply(odd()))
+    assert plain.count("zeros are stored like other weights") == 6
 
 
 class Odd(nn.Module):
