@@ -27,8 +27,8 @@ class PDP(Scored):
 
         m(w) = exp(w^2 / tau) / (exp(w^2 / tau) + exp(t^2 / tau)) = sigmoid((w^2 - t^2) / tau)
 
-    with t halfway between the smallest magnitude that stays at the present sparsity and the largest that does not. t is found
-    anew after every update and has no gradient; so weights pass the threshold as training moves them. From the end of the ramp on the
+    with t halfway between the smallest magnitude that stays at the present sparsity and the largest that does not. Which stay is
+    asked anew in 100 steps of the ramp, t after every update, and t has no gradient; so weights pass it as training moves them. From the end of the ramp on the
     mask is hard and stays. tau is ``temperature`` at the begin of the ramp and falls to 0 at its end, in proportion. With a
     ``pattern`` the members of each of its groups are compared, and for a block w^2 is the mean square of its weights.
     Without a ramp there is nothing to learn the mask in: it is hard at once, that of ``Prune``.
@@ -37,13 +37,14 @@ class PDP(Scored):
     '85% zeros by PDP, from update 500 to 4000'
 
     Source: Cho, Adya and Naik 2023 (arXiv:2305.11203), equations 3 to 5 and algorithm 1. There tau is constant, until the mask is
-    rounded, and the sparsity grows by a step an epoch to a share that each layer has of a global threshold; here it is the ramp of
+    rounded, which weights stay is asked for every batch (a sort; here it would cost more than the rest of a small network's update),
+    and the sparsity grows by a step an epoch to a share that each layer has of a global threshold; here it is the ramp of
     the slot, with one sparsity for each weight tensor.
     """
 
     temperature: float = 1e-4
     how: ClassVar[str] = "PDP"
-    steps: ClassVar[int] = 1 << 30
+    steps: ClassVar[int] = 100
 
     def __post_init__(self) -> None:
         super().__post_init__()

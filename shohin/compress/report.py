@@ -11,7 +11,7 @@ from shohin.compress import definitions
 from shohin.compress.freeze import norm_of, weight_of
 from shohin.compress.palettize import Palette, smallest
 from shohin.compress.slots import Method
-from shohin.compress.sparse import pays
+from shohin.compress.sparse import pays, speed
 from shohin.compress.sparse import smallest as without_zeros
 from shohin.compress.steps import Contract, Stored, Whole
 from shohin.compress.walk import module_of
@@ -98,7 +98,7 @@ def report(net: Module) -> str:
         masked = any(s.slot == "mask" for s in stack(layer, name))
         less = without_zeros(q)[1] if q is not None and (q == 0).any() else size
         if q is not None and pays(less, q.nbytes, size):
-            size, rules = less, f"{rules}; zeros are not stored: {less / q.nbytes:.2f}x bytes, no faster"
+            size, rules = less, f"{rules}; zeros are not stored: {less / q.nbytes:.2f}x bytes, {speed(q)}"
         elif masked and top is None:
             rules += "; zeros are stored like other weights"
         zeros = ((w if q is None else q) == 0).mean()

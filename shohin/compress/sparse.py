@@ -18,7 +18,7 @@ from shohin.kernels.sparse import FORMS
 from shohin.ops import sparse
 
 Array = np.ndarray[Any, Any]
-BLOCKS = ((1, 1), (2, 1), (4, 1), (8, 1), (16, 1), (1, 2), (1, 4), (1, 8), (1, 16), (4, 16))
+BLOCKS = ((1, 1), (2, 1), (4, 1), (8, 1), (16, 1), (1, 2), (1, 4), (1, 8), (1, 16), sparse.TILE)
 """The blocks that are tried: A output channels by B terms."""
 LEAST = 16
 """Terms from which a row is stored so: the depthwise kernels take dense rows."""
@@ -41,7 +41,8 @@ def pack_zeros(graph: Graph) -> Graph:
                 made = [(Var(a.shape, a.dtype), a) for a in sparse.pack(w, block)]
                 operands, dense = tuple(o for o, _ in made), Var(v.shape, v.dtype)
                 consts += made
-                nodes.append(Node(get("densify"), operands, {"shape": v.shape, "block": block}, (dense,), node.place))
+                op = get("densify_tiles" if block == sparse.TILE else "densify")
+                nodes.append(Node(op, operands, {"shape": v.shape, "block": block}, (dense,), node.place))
                 node = Node(node.op, tuple(dense if o is v else o for o in node.operands), node.attrs, node.results, node.place)
         nodes.append(node)
     return prune(Graph(graph.inputs, graph.names, tuple(consts), tuple(nodes), graph.outputs))
@@ -64,11 +65,23 @@ def smallest(w: Array, blocks: Sequence[tuple[int, int]] = BLOCKS) -> tuple[tupl
     rows = w.reshape(len(w), -1)
     if rows.shape[1] < LEAST:
         return (1, 1), w.nbytes
-    block = min(blocks, key=lambda block: _bytes(rows, *block))
+    sizes = {block: _bytes(rows, *block) for block in blocks}
+    block = min(sizes, key=sizes.__getitem__)
+    if 10 * sizes.get(sparse.TILE, rows.nbytes) <= 11 * sizes[block]:
+        block = sparse.TILE  # which kernels skip, for a tenth more
     if w.dtype != np.int8:
         return block, sum(a.nbytes for a in sparse.pack(w, block))
     fours = pack_dot(rows[:, None]).reshape(-(-len(rows) // 4), -1)
     return block, min(sum(len(form(four)) for four in fours) for form in FORMS)
+
+
+def speed(w: Array) -> str:
+    """What the zeros of w are worth in time, in words."""
+    if smallest(w)[0] != sparse.TILE:
+        return "no faster"
+    rows = w.reshape(len(w), -1)
+    p, q = sparse.extent(rows.shape, sparse.TILE)
+    return f"{1 - (len(sparse.pack(w, sparse.TILE)[1]) / (p * q)):.0%} of its tiles skipped by kernels for devices"
 
 
 def _bytes(rows: Array, a: int, b: int) -> int:
@@ -78,4 +91,4 @@ def _bytes(rows: Array, a: int, b: int) -> int:
     return p * -(-q // 8) + kept * a * b * rows.itemsize
 
 
-__all__ = ["BLOCKS", "LEAST", "pack_zeros", "pays", "smallest"]
+__all__ = ["BLOCKS", "LEAST", "pack_zeros", "pays", "smallest", "speed"]

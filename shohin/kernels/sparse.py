@@ -21,22 +21,29 @@ from shohin.kernels.palette import ROOM, size_of, unpacking
 from shohin.kernels.qcommon import FINISH, PACKED, Layer, call, is_int8, pack_dot, tail
 
 Array = np.ndarray[Any, Any]
+DENSIFY = ("densify", "densify_tiles")
 LARGEST = 32768
 """Bytes of four unpacked channels, at most."""
 
 _SPREAD = """\
 #ifndef SHOHIN_Q8_SPREAD
 #define SHOHIN_Q8_SPREAD
-/* ``size`` weights from a bit each (8 at a time) and their values. */
+#if defined(__GNUC__)
+#define SHOHIN_Q8_LOWEST(bits) __builtin_ctz(bits)
+#else
+static int SHOHIN_Q8_LOWEST(uint32_t bits) {
+  int i = 0;
+  for (; !(bits & 1); bits >>= 1) i++;
+  return i;
+}
+#endif
+/* ``size`` weights from a bit each (32 at a time) and their values. */
 static const uint8_t *shohin_q8_spread_bits(const uint8_t *from, int8_t *to, long size) {
   const uint8_t *values = from + size / 8;
-  for (; size > 0; size -= 8, from++, to += 8) {
-    uint32_t bits = *from;
-    for (long i = 0; i < 8; i++, bits >>= 1) {
-      to[i] = (int8_t)(*values & (0u - (bits & 1)));
-      values += bits & 1;
-    }
-  }
+  memset(to, 0, (size_t)size);
+  for (; size > 0; size -= 32, from += 4, to += 32)
+    for (uint32_t bits = from[0] | from[1] << 8 | from[2] << 16 | (uint32_t)from[3] << 24; bits; bits &= bits - 1)
+      to[SHOHIN_Q8_LOWEST(bits)] = (int8_t)*values++;
   return values;
 }
 
@@ -133,7 +140,7 @@ def _emit(site: Site, printer: Printer, name: str) -> str:
 
 
 def _claims(site: Site) -> Verdict:
-    fits = is_int8(site, "densify")
+    fits = is_int8(site, site.operands[1].role if site.operands[1].role in DENSIFY else DENSIFY[0])
     if fits and "groups" in site.attrs and one_each(site, site.operands[0], site.results[0]):
         return Declined("one group a channel")
     return fits and (_pass(qconv._layer(site)) > 0 or Declined("four unpacked channels are larger than its scratch"))

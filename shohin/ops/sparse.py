@@ -9,6 +9,7 @@ The weight is a matrix (out, terms), cut into blocks of A rows by B terms (1 by 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -24,6 +25,8 @@ from shohin.ops import kinds, move
 Array = np.ndarray[Any, Any]
 Attrs = Mapping[str, Any]
 WORD = 32
+TILE = (4, 16)
+"""The blocks of ``densify_tiles``: what int8 kernels multiply in one step."""
 
 
 def extent(shape: Shape, block: tuple[int, int]) -> tuple[int, int]:
@@ -111,9 +114,13 @@ def _lanes(operands: Sequence[Tensor], mask: Sequence[bool], size: int, attrs: A
     return [move.stack([interp.bind(_densify, lane(k), attrs)[0] for k in range(size)])]
 
 
-def _samples(rng: np.random.Generator) -> list[Sample]:
+_SOME = (((4, 2, 3, 2), (1, 1), 0.5), ((5, 70), (1, 1), 0.2), ((7, 9), (2, 4), 0.5), ((3, 2, 20), (4, 1), 0.9))
+_TILED = (((6, 2, 3, 8), TILE, 0.5), ((5, 70), TILE, 0.3))
+
+
+def _samples(rng: np.random.Generator, some: Any = _SOME) -> list[Sample]:
     found = []
-    for shape, block, share in (((4, 2, 3, 2), (1, 1), 0.5), ((5, 70), (1, 1), 0.2), ((7, 9), (2, 4), 0.5), ((3, 2, 20), (4, 1), 0.9)):
+    for shape, block, share in some:
         p, q = extent(shape, block)
         chosen = np.random.default_rng(0).random((p, q)) < share  # the same for every lane: their values are as many
         kept = np.repeat(np.repeat(chosen, block[0], 0), block[1], 1)[: shape[0], : prod(shape[1:])]
@@ -136,6 +143,11 @@ _densify = register(Op(
     tol=EXACT, samples=_samples, edges=(),
 ))  # fmt: skip
 
+register(replace(
+    _densify, name="densify_tiles", doc="The same in blocks of 4 rows by 16 terms, for kernels that skip them.",
+    source="Gale et al. 2020 (arXiv:2006.10901) for blocks as large as a kernel's step", samples=lambda rng: _samples(rng, _TILED),
+))  # fmt: skip
+
 
 def densify(bits: Any, values: Any, starts: Any, *, shape: Shape, block: tuple[int, int] = (1, 1)) -> Tensor:
     """uint32 (rows, words), (kept, A B) and counts (rows, words) -> weights of ``shape``.
@@ -147,4 +159,4 @@ def densify(bits: Any, values: Any, starts: Any, *, shape: Shape, block: tuple[i
     return interp.bind(_densify, [as_tensor(bits), as_tensor(values), as_tensor(starts)], attrs)[0]
 
 
-__all__ = ["WORD", "densify", "extent", "pack", "unpack"]
+__all__ = ["TILE", "WORD", "densify", "extent", "pack", "unpack"]

@@ -108,7 +108,7 @@ def test_pdp_is_its_equation_and_ends_hard(wrap):
         assert (~mask).sum() == np.floor(s * (1 - (1 - t) ** 3) * w.size + 1e-6)
         if begin < n < end:
             assert np.isclose(state.temperature.item(), tau * (1 - t)) and not (small[2].weight.numpy() == 0).any()
-            np.testing.assert_array_equal(~mask, np.abs(w) <= np.sqrt(state.threshold.item()))  # at every update, not in steps
+            np.testing.assert_array_equal(~mask, np.abs(w) <= np.sqrt(state.threshold.item()))  # in a short ramp at every update
             np.testing.assert_allclose(small[2].weight.numpy(), soft(w, mask, tau * (1 - t)), rtol=2e-4, atol=1e-7)
         else:
             assert state.temperature.item() == 0

@@ -104,6 +104,37 @@ def test_the_report_says_what_zeros_are_worth():
     assert plain.count("zeros are stored like other weights") == 6
 
 
+class Even(nn.Module):
+    """Layers whose runs are whole vectors, on which tiles can be skipped; channels that are no multiple of 16."""
+
+    def __init__(self):
+        self.a, self.b = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 36, 3, padding=1)
+        self.c, self.d, self.e = nn.Conv2d(36, 32, 1, stride=2), nn.Conv2d(32, 64, (3, 1), padding=(1, 0)), nn.Linear(64, 24)
+
+    def forward(self, x):
+        for layer in (self.a, self.b, self.c, self.d):
+            x = nn.relu(layer(x))
+        return self.e(x.mean(axis=(1, 2)))
+
+
+@pytest.mark.parametrize("sparsity", [0.5, 0.98])
+def test_a_device_skips_tiles(sparsity, tmp_path):
+    require_emulator()
+    sh.seed(0)
+    net, plan = Even().eval(), Plan([("*", Quantize()), ("*", Prune(sparsity, pattern="4x16")), ("a", None), ("a", Quantize())])
+    small = plan.apply(net, calibration=X)
+    art = sh.export(small, X[:1], device="cortex-m55", to=tmp_path / "a")
+    kernels = {place.partition("/")[0]: kernel for place, kernel in art.kernels}
+    assert {k for k, v in kernels.items() if v.endswith("_tiles")} == set("bde"), kernels
+    assert sh.compare(small, art, X[:2]).differing == 0  # on the board, and its C on this machine
+    dense = Plan([("*", Quantize())]).apply(net, calibration=X)
+    wide = sh.export(dense, X[:1], device="cortex-m55", to=tmp_path / "b")
+    fewer, all_of_them = (sh.measure(a, data=X[:1]).instructions.value for a in (art, wide))
+    assert fewer < all_of_them * (1.2 if sparsity == 0.5 else 0.7)  # half of the tiles is about where it begins to gain
+    host = sh.export(small, X[:1], device="host", to=tmp_path / "c")
+    assert not any(k.endswith("_tiles") for _, k in host.kernels) and sh.compare(small, host, X).differing == 0
+
+
 class Odd(nn.Module):
     """Runs that are no whole vectors, channels that are no whole fours, groups, a depthwise layer, a stride, and a product."""
 
