@@ -279,7 +279,7 @@ class Lowering:
         if node.op.kind not in ("contraction", "window", "call"):
             return None
         packed = any(map(self._packed, node.operands))
-        role = lambda v: "packed" if self._packed(v) else "const" if v in self.consts else "temp"
+        role = lambda v: self._packed(v) or ("const" if v in self.consts else "temp")
         buffer = lambda v: Buffer("", v.shape, v.dtype, role(v))
         call = KernelCall("", ("",) * len(node.operands), ("",), node.attrs, (), node.place)
         site = Site(call=call, operands=tuple(map(buffer, node.operands)), results=tuple(map(buffer, node.results)), machine=self.machine)
@@ -288,11 +288,12 @@ class Lowering:
             return Declined(f"{found.name}: the weights are packed, it takes dense ones")
         return found if found or found.why else None
 
-    def _packed(self, v: Var) -> bool:
-        """Is the value unpacked from constants (``Op.kind`` storage)? It is read in its packed form, never stored."""
+    def _packed(self, v: Var) -> str:
+        """The op that unpacks the value from constants (``Op.kind`` storage), if one does: it is read in its packed form, never stored."""
         while v in self.made and self.made[v].op.kind == "movement" and self.made[v].op.name != "concat":
             v = self.made[v].operands[0]
-        return v in self.made and self.made[v].op.kind == "storage" and self.made[v].operands[0] in self.consts
+        node = self.made.get(v)
+        return node.op.name if node is not None and node.op.kind == "storage" and node.operands[0] in self.consts else ""
 
     def _dense(self, v: Var) -> Any:
         """The data of a value that is unpacked from constants; a kernel that packs anew asks for it."""

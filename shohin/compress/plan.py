@@ -91,7 +91,9 @@ class Plan:
                 mine = {path: s[slot] for path, s in chosen.items() if slot in s and type(s[slot]) is kind}
                 before = _state(small)
                 small = kind.apply(small, mine, calibration)
-                if slot not in ("channels", "integers"):  # those look themselves, and know why
+                if slot == "factors":
+                    _inherit(chosen, small)
+                if slot not in ("channels", "factors", "integers"):  # those look themselves, and know why
                     self._refuse_idle(mine, before, _state(small))
         return small
 
@@ -110,6 +112,13 @@ class Plan:
         """Place, scheme and reason for every region, as text; nothing is changed. ``example`` is a batch of inputs."""
         chosen = self.resolve(net)
         return explain.explain(net, self._fill(net, chosen, example, SLOTS[:-1]), example, chosen)
+
+
+def _inherit(chosen: Chosen, net: Module) -> None:
+    """What a layer has become takes the layer's rules."""
+    for path in net.modules():
+        if path not in chosen:
+            chosen[path] = dict(chosen.get(path.rpartition(".")[0], {}))
 
 
 def _state(net: Module) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from shohin.compress import definitions
 from shohin.compress.freeze import norm_of, weight_of
 from shohin.compress.palettize import Palette, smallest
 from shohin.compress.slots import Method
+from shohin.compress.sparse import pays, speed
+from shohin.compress.sparse import smallest as without_zeros
 from shohin.compress.steps import Contract, Stored, Whole
 from shohin.compress.walk import module_of
 from shohin.compress.weights import names, stack
@@ -34,7 +36,7 @@ def changes(before: Module, after: Module) -> dict[str, list[str]]:
     """By layer's path what became of its weights: sizes, zeros, distinct values; only what differs."""
     old, found = effective(before), {}
     for place, (path, layer, name, w) in effective(after).items():
-        texts, was = [], old[place][3]
+        texts, was = [], old[_origin(place, old)][3]
         if w.shape != was.shape:
             texts.append(f"{name} {'x'.join(map(str, was.shape))} -> {'x'.join(map(str, w.shape))}")
         if (w == 0).sum() > (was == 0).sum():
@@ -44,6 +46,13 @@ def changes(before: Module, after: Module) -> dict[str, list[str]]:
         if texts:
             found.setdefault(path, []).extend(texts)
     return found
+
+
+def _origin(place: str, before: Mapping[str, Any]) -> str:
+    """Where the weight at ``place`` stood before: there, or above, if its layer has become several."""
+    path, _, name = place.rpartition(".")
+    above = [place, *(".".join([*path.split(".")[:k], name]) for k in range(path.count("."), -1, -1))]
+    return next((p for p in above if p in before), place)
 
 
 def remember(small: Module, net: Module, chosen: Mapping[str, Mapping[str, Method]]) -> None:
@@ -74,6 +83,7 @@ def report(net: Module) -> str:
         return past["text"]
     ints = _integers(net) if hasattr(net, "_latest") else {}  # a Quantized, which imports this module
     rows = [("place", "rule", "bits", "zeros", "bytes before", "after")]
+    seen: set[str] = set()
     total = [0, 0]
     for place, (path, layer, name, w) in effective(net).items():
         top = next((s for s in stack(layer, name) if isinstance(s, Palette)), None)
@@ -85,8 +95,16 @@ def report(net: Module) -> str:
         elif top is not None:
             bits, size = top.bits, sum(c.read().numpy().nbytes for n, c in top.cells().items() if n != "moves")
         rules = ", ".join(past["rules"].get(path, ())) or "none"
+        masked = any(s.slot == "mask" for s in stack(layer, name))
+        less = without_zeros(q)[1] if q is not None and (q == 0).any() else size
+        if q is not None and pays(less, q.nbytes, size):
+            size, rules = less, f"{rules}; zeros are not stored: {less / q.nbytes:.2f}x bytes, {speed(q)}"
+        elif masked and top is None:
+            rules += "; zeros are stored like other weights"
         zeros = ((w if q is None else q) == 0).mean()
-        was = past["bytes"].get(place, w.nbytes)
+        origin = _origin(place, past["bytes"])
+        was = 0 if origin in seen else past["bytes"].get(origin, w.nbytes)
+        seen.add(origin)
         total = [total[0] + was, total[1] + size]
         rules += f"; s_w of {wide} channels widened to hold the bias" if wide else ""
         rows.append((place, rules, str(bits), f"{zeros:.0%}", f"{was:,}", f"{size:,}"))

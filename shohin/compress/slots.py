@@ -49,5 +49,10 @@ class Method:
         """``net`` (which may be changed) with the slot filled at the module paths in ``chosen``."""
         raise NotImplementedError(f"{cls.__name__}.apply")
 
+    @classmethod
+    def left(cls, net: Module, chosen: Mapping[str, Method]) -> Mapping[str, str]:
+        """Places among ``chosen`` that the method would leave as they are in ``net``, and why; ``plan.explain`` prints them."""
+        return {}
+
 
 __all__ = ["SLOTS", "Method"]

@@ -14,6 +14,7 @@ from shohin.compress.integer import aval_of
 from shohin.compress.lowering import lower
 from shohin.compress.palettize import pack_weights
 from shohin.compress.quantized import Quantized
+from shohin.compress.sparse import pack_zeros
 from shohin.core import interp, trees
 from shohin.core.errors import DeployError, TargetError
 from shohin.core.graph import Graph, Var
@@ -51,7 +52,7 @@ def export(net: Module, example: Any, *, device: str, to: str | Path, name: str 
     with mode(net, training=False):
         if isinstance(net, Quantized):
             lowered = lower(net, *ones)
-            graph = pack_weights(lowered.graph, net)
+            graph = pack_zeros(pack_weights(lowered.graph, net))
             if None in lowered.output_grids:
                 place = lowered.places[lowered.output_grids.index(None)]
                 raise DeployError(f"export: {place} gives positions, not values; an artefact gives int8 values")

@@ -44,23 +44,36 @@ static void shohin_q8_unpack$b(const uint8_t *from, int8_t *to, long runs, long 
 
 """
 _GATHER, _CONVOLVE = qconv.CONV.split("#ifndef SHOHIN_Q8_CONVOLVE\n")
-_CHANGES = {
-    "SHOHIN_Q8_CONVOLVE": "SHOHIN_Q8_PALETTE$b_$pass",
-    "shohin_q8_conv(": "shohin_q8_palette$b_$pass(",
-    "first += SHOHIN_Q8_BLOCK": "first += $pass",
-    "each - first < SHOHIN_Q8_BLOCK ? each - first : SHOHIN_Q8_BLOCK": "each - first < $pass ? each - first : $pass",
-    "  int32_t *acc = (int32_t *)scratch;\n": """\
-  const long used = l->patch ? l->kh * l->parts * l->part : l->part;
+
+
+def unpacking(function: str, channels: int, begin: str, unpack: str) -> str:
+    """C of the convolution, called ``function``, whose weights the text ``unpack`` brings to ``v`` before each pass of ``channels``;
+    the text ``begin`` stands before the passes."""
+    text = "#ifndef SHOHIN_Q8_CONVOLVE\n" + _CONVOLVE
+    changes = {
+        "SHOHIN_Q8_CONVOLVE": function.upper(),
+        "shohin_q8_conv(": f"{function}(",
+        "first += SHOHIN_Q8_BLOCK": f"first += {channels}",
+        "each - first < SHOHIN_Q8_BLOCK ? each - first : SHOHIN_Q8_BLOCK": f"each - first < {channels} ? each - first : {channels}",
+        "  int32_t *acc = (int32_t *)scratch;\n": f"""\
+{begin}\
   int8_t *const v = (int8_t *)scratch;
-  scratch += $pass / 4 * (l->patch ? 1 : l->kh) * l->blocks * 64;
+  scratch += {channels // 4} * (l->patch ? 1 : l->kh) * l->blocks * 64;
   int32_t *acc = (int32_t *)scratch;
 """,
-    "    const int8_t *v = w + (group * ((each + 3) / 4) + first / 4) * size;\n": """\
+        "    const int8_t *v = w + (group * ((each + 3) / 4) + first / 4) * size;\n": unpack,
+    }
+    for old, new in changes.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    return _GATHER + text
+
+
+_USED = "  const long used = l->patch ? l->kh * l->parts * l->part : l->part;\n"
+_BOOKS = """\
     const long next = (group * ((each + 3) / 4) + first / 4) * (4 * $k + size / 8 * $b);
     shohin_q8_unpack$b((const uint8_t *)w + next, v, runs, l->blocks, used, fours);
-""",
-}
-
+"""
 
 _DEPTHWISE = """\
 #ifndef SHOHIN_Q8_DEPTH_PALETTE$b
@@ -96,22 +109,18 @@ def _filled(text: str, bits: int, **more: object) -> str:
 
 
 def _code(bits: int, channels: int) -> str:
-    text = "#ifndef SHOHIN_Q8_CONVOLVE\n" + _CONVOLVE
-    for old, new in _CHANGES.items():
-        assert old in text, old
-        text = text.replace(old, new)
     unpack = f"#ifndef SHOHIN_Q8_UNPACK{bits}\n#define SHOHIN_Q8_UNPACK{bits}\n{_UNPACK}#endif\n"
-    return _filled(_GATHER + unpack + text, bits, **{"pass": channels})
+    return _filled(unpack + unpacking(f"shohin_q8_palette{bits}_{channels}", channels, _USED, _BOOKS), bits)
 
 
-def _size(layer: Layer) -> int:
+def size_of(layer: Layer) -> int:
     """Bytes of the weights of four channels."""
     return (1 if layer.patch else layer.kh) * layer.blocks * 64
 
 
 def _pass(layer: Layer) -> int:
     """Channels whose weights are unpacked at a time, or 0."""
-    return next((n for n in (16, 8, 4) if n // 4 * _size(layer) <= ROOM), 0)
+    return next((n for n in (16, 8, 4) if n // 4 * size_of(layer) <= ROOM), 0)
 
 
 def _found(w: Array) -> tuple[list[tuple[Array, Array]], int]:
@@ -131,7 +140,7 @@ def pack(site: Site, data: Mapping[str, Array]) -> tuple[Array, ...]:
         for book, (values, _) in zip(books, found[first : first + each]):
             book[: len(values)] = values
         codes = np.stack([c for _, c in found[first : first + each]]).astype(np.int8).reshape(each, runs, -1)
-        numbers = pack_numbers(pack_dot(codes).reshape(-1, _size(layer)), bits)
+        numbers = pack_numbers(pack_dot(codes).reshape(-1, size_of(layer)), bits)
         blobs.append(np.concatenate([books.view(np.uint8).reshape(len(numbers), -1), numbers], axis=1).reshape(-1))
     spare = 0 if _pass(layer) == 16 else 16  # whole vectors are read from the first channel of any pass
     more = [np.concatenate([a, np.zeros(spare, a.dtype)]) for a in tail(site, data, layer.groups)]
@@ -141,13 +150,13 @@ def pack(site: Site, data: Mapping[str, Array]) -> tuple[Array, ...]:
 def _emit(site: Site, printer: Printer, name: str) -> str:
     layer = qconv._layer(site)
     fours = layer.groups * -(-layer.o // layer.groups // 4)
-    bits = next(b for b in range(1, 9) if fours * (4 * 2**b + _size(layer) // 8 * b) == site.operands[2].size)
+    bits = next(b for b in range(1, 9) if fours * (4 * 2**b + size_of(layer) // 8 * b) == site.operands[2].size)
     channels = _pass(layer)
     return call(layer, f"shohin_q8_palette{bits}_{channels}", site, printer, name, _code(bits, channels))
 
 
 def _claims(site: Site) -> Verdict:
-    fits = is_int8(site, "packed")
+    fits = is_int8(site, "depalettize")
     if fits and "groups" in site.attrs and one_each(site, site.operands[0], site.results[0]):
         return Declined("one group a channel, which the depthwise kernel takes")
     return fits and (_pass(qconv._layer(site)) > 0 or Declined("four unpacked channels are larger than its scratch"))
@@ -155,7 +164,7 @@ def _claims(site: Site) -> Verdict:
 
 def _workspace(site: Site) -> int:
     layer = qconv._layer(site)
-    return layer.scratch + _pass(layer) // 4 * _size(layer)
+    return layer.scratch + _pass(layer) // 4 * size_of(layer)
 
 
 def _kernel(op: str) -> Kernel:
@@ -201,7 +210,7 @@ DEPTHWISE = register(
         qdepthwise.DEPTHWISE,
         name="qconv2d_depthwise_palette",
         doc="weights unpacked from numbers and codebooks, then as the dense one",
-        predicate=lambda site: is_int8(site, "packed") and one_each(site, site.operands[0], site.results[0]),
+        predicate=lambda site: is_int8(site, "depalettize") and one_each(site, site.operands[0], site.results[0]),
         phases=(Phase(emit=_emit_depthwise, chunks=qdepthwise.DEPTHWISE.phases[0].chunks), FINISH),
         workspace=lambda site: qdepthwise._layer(site).scratch + up(site.operands[1].size // site.operands[1].shape[0], 2) * up(site.operands[1].shape[0], 16),
         pack=_pack_depthwise,

@@ -81,7 +81,7 @@ def function(f: Any) -> str:
     if f is None:
         return "none"
     if hasattr(f, "text"):
-        return str(f)
+        return f"{f} of {function(f.__wrapped__)}" if hasattr(f, "__wrapped__") else str(f)
     if isinstance(f, functools.partial):
         return f"partial({function(f.func)}, {f.args!r}, {f.keywords!r})"
     f = getattr(f, "__wrapped__", f)
