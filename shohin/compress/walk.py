@@ -247,6 +247,7 @@ class Walk:
         if fixed is not None:
             self.fixed[node.place] = (*fixed, 8)
         self.ids[last] = self.new(last, node.place, self.format(module_of(node.place)).a if bits is None else bits)
+        self.producer[last] = node.place
         return self.ids[last]
 
     def shared(self, node: Node, source: int) -> int:
