@@ -136,7 +136,7 @@ def test_the_shift_is_the_papers_formula():
         if layer.step.op is not None:
             c = sequential.constants(net, layer.step)
             real = c.q_w * c.s_w.reshape(-1, *(1,) * (c.q_w.ndim - 1))
-            run = lambda x, w: fake.product(layer.step, as_tensor(x), as_tensor(w.astype(np.float32))).numpy()
+            run = lambda x, w, step=layer.step: fake.product(step, as_tensor(x), as_tensor(w.astype(np.float32))).numpy()
             (x, q) = layer.inputs[0]
             want = (run(x, layer.weight) - run(q, real)).reshape(-1, layer.step.channels).mean(0) * layer.k
             np.testing.assert_allclose(correct.shift(layer, real), want, rtol=1e-3, atol=1e-5)
