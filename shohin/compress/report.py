@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from shohin.compress import definitions
-from shohin.compress.freeze import norm_of, weight_of
+from shohin.compress.freeze import contraction
 from shohin.compress.palettize import Palette, smallest
 from shohin.compress.slots import Method
 from shohin.compress.sparse import pays, speed
@@ -125,7 +125,7 @@ def _of(found: Sequence[tuple[Array, int, int]], size: int) -> tuple[Array | Non
 
 def _integers(net: Any) -> dict[str, list[tuple[Array, int, int]]]:
     """By layer's path: frozen integers made of parameters, how many channels Q2 widened, their bits."""
-    program, grids = net._latest(), net.grids()
+    program, grids, own = net._latest(), net.grids(), net.own()
     params = [p.numpy() for p in run(program.params, [c.read() for c in program.cells])]
     found: dict[str, list[tuple[Array, int, int]]] = {}
     for step in program.steps:
@@ -135,9 +135,7 @@ def _integers(net: Any) -> dict[str, list[tuple[Array, int, int]]]:
         if isinstance(step, Contract) and step.weight is not None and step.op is not None:
             x, y = (program.values[k].grid for k in (step.inputs[0], step.output))
             assert x is not None and y is not None
-            b = None if step.bias is None else np.broadcast_to(params[step.bias].reshape(-1), (step.channels,))
-            w, norm = weight_of(step, params), norm_of(step, params)
-            c = definitions.contraction(w, b, norm, grids[x].s, grids[y].s, step.place, step.bits)
+            c = contraction(step, params, grids[x], grids[y], own.get(step.place, definitions.OWN))
             found.setdefault(module_of(step.place), []).append((c.q_w, int(c.widened.sum()), step.bits))
     return found
 
