@@ -40,9 +40,9 @@ bench: $(STAMP)  ## the benchmarks, peers in .venv-peers; ARGS="train ds-cnn" as
 mutants: $(STAMP)-test  ## break the code on purpose and see the tests notice
 	$(PY) -m tests.mutants $(ARGS)
 
-docs: $(STAMP)  ## build the documentation into site/ (installs mkdocs-material)
-	$(PY) -m pip install -q mkdocs-material
-	$(PY) -m mkdocs build
+docs: $(STAMP)  ## build the documentation into site/; a warning is an error
+	$(PY) -m pip install -q -e '.[docs]'
+	$(PY) -m mkdocs build --strict
 
 emulators:  ## qemu-system-arm, qemu-user, gcc and libc headers, from Debian (REQUIRE_EMULATORS=1: fail without)
 	@sh tests/emulators.sh

@@ -23,7 +23,8 @@ from shohin.core.graph import Graph, subgraphs
 from shohin.core.module import Module, mode
 from shohin.core.op import Aval
 from shohin.core.tensor import as_tensor
-from shohin.deploy.export import export, float_graph, one_each
+from shohin.deploy.export import export
+from shohin.deploy.network import float_graph, one_each
 from shohin.targets import get_target
 
 

@@ -124,7 +124,7 @@ def _file_flags(file: str, source: Source, stack_bytes: int) -> tuple[str, ...]:
         return ("-fno-builtin",)  # a loop that is memcpy must not become a call of itself
     if file == "harness.c":  # the only one that knows the network: the compiler has the others in its cache
         return (f"-DSHOHIN_NAME={source.name}", f"-DSHOHIN_MACRO={source.macro}", f"-DSHOHIN_ELEMENT={source.element}",
-                f"-DSHOHIN_STACK={stack_bytes}", "-I", str(source.folder))
+                f"-DSHOHIN_STACK={stack_bytes}", *(["-DSHOHIN_STATE"] if source.state_bytes else []), "-I", str(source.folder))
     return ()
 
 

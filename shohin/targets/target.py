@@ -83,7 +83,7 @@ class Target:
     """A device.
 
     ``triple`` (empty: this machine), ``mcpu`` and ``cflags`` (all other flags) are the compiler's; ``float_unit``:
-    float32 in hardware, without which nothing is exported.
+    float32 in hardware, without which nothing is exported. ``browser``: it runs in a page.
     ``machines`` is what the C is written for: preprocessor conditions, and what kernels and loops may assume where they
     hold (the first that does; empty: always); the instructions of the int8 kernels are chosen by the compiler's own macros
     (``kernels/instructions``).
@@ -97,6 +97,7 @@ class Target:
     float_unit: bool
     memories: tuple[Memory, ...]
     strategy: Strategy = field(repr=False)
+    browser: bool = False
     machines: tuple[tuple[str, Machine], ...] = field(default=(("", GENERIC),), repr=False)
 
     def memory(self, kind: str, bytes_needed: int, what: str) -> Memory:

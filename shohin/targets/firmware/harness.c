@@ -18,7 +18,12 @@ typedef SHOHIN_ELEMENT Element;
 typedef int (*Run)(const Element *in, Element *out, void *arena);
 
 enum { INPUT = SIZE(_INPUT_SIZE), OUTPUT = SIZE(_OUTPUT_SIZE), ARENA = SIZE(_ARENA_SIZE) };
-enum { GUARD = 64, ARENA_WORDS = (ARENA + 15) / 16 * 4, STACK_WORDS = SHOHIN_STACK / 4, GUARD_WORDS = GUARD / 4 };
+#if defined SHOHIN_STATE /* the end of the arena is kept from call to call, and not painted */
+enum { KEPT = SIZE(_STATE_SIZE) };
+#else
+enum { KEPT = 0 };
+#endif
+enum { GUARD = 64, ARENA_WORDS = (ARENA + 15) / 16 * 4, FREE_WORDS = ARENA_WORDS - KEPT / 4, STACK_WORDS = SHOHIN_STACK / 4, GUARD_WORDS = GUARD / 4 };
 
 static struct {
     uint32_t below[GUARD_WORDS], words[ARENA_WORDS ? ARENA_WORDS : 4], above[GUARD_WORDS];
@@ -86,6 +91,9 @@ int main(void)
     if (from < 0) report_fail("inputs.bin cannot be read");
     if (to < 0) report_fail("outputs.bin cannot be written");
 
+#if defined SHOHIN_STATE
+    FUNCTION(_reset)(arena.words);
+#endif
     uint32_t stack_bytes = 0, arena_bytes = 0, count = 0;
     for (;; ++count) {
         const uint32_t got = semihost_read(from, input, sizeof input);
@@ -93,7 +101,7 @@ int main(void)
         if (got != sizeof input) report_fail("inputs.bin ends within an input");
         const uint32_t colour = count & 1 ? 0x5a5a5a5au : 0xa5a5a5a5u;
         paint(arena.below, GUARD_WORDS, colour);
-        paint(arena.words, ARENA_WORDS, colour);
+        paint(arena.words, FREE_WORDS, colour);
         paint(arena.above, GUARD_WORDS, colour);
         paint(stack, STACK_WORDS, colour);
 
@@ -108,7 +116,7 @@ int main(void)
         const uint32_t free_words = same(stack, STACK_WORDS, colour);
         if (free_words < GUARD_WORDS) report_fail("the network's stack is too small");
         stack_bytes = larger(stack_bytes, (STACK_WORDS - free_words) * 4);
-        arena_bytes = larger(arena_bytes, used_bytes(arena.words, ARENA_WORDS, colour));
+        arena_bytes = larger(arena_bytes, KEPT ? ARENA : used_bytes(arena.words, ARENA_WORDS, colour));
     }
     report_line("stack", 1, (const uint64_t[]){stack_bytes});
     report_line("arena", 1, (const uint64_t[]){arena_bytes});
