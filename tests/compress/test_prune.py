@@ -212,4 +212,4 @@ def test_the_least_channels_go():
     net[1].weight = np.array([[9, 1, 1, 1]], np.float32)
     small = prune_channels(net, np.ones((1, 2), np.float32), 0.5)
     np.testing.assert_array_equal(small[0].weight.numpy(), [[1, 1], [5, 5]])
-    assert set(IMPORTANCE) == {"l1", "l2"}
+    assert set(IMPORTANCE) == {"l1", "l2", "bn", "taylor"}
