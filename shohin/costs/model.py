@@ -15,7 +15,7 @@ import numpy as np
 from shohin.costs.work import Work
 
 Array = np.ndarray[Any, Any]
-SEEN = 12
+SEEN = 6
 """Observations from which on a kind has factors of its own."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, prod
 from typing import Any
@@ -30,22 +30,27 @@ class Work:
     counts: tuple[float, ...]
 
 
-def work(step: Step, buffers: Mapping[str, Buffer], machine: Machine) -> Work | None:
-    """What a model sees of a step; None of a jump."""
-    if isinstance(step, KernelCall):
-        return _kernel(step, buffers, machine)
-    return _nest(step, buffers, machine) if isinstance(step, Nest) else None
+def works(steps: Sequence[Step], buffers: Mapping[str, Buffer], machine: Machine) -> list[Work | None]:
+    """What a model sees of each step of a program; None of a jump.
+
+    A kernel that is called once in a program is another kind than one that layers share: the C compiler makes its sizes constants.
+    """
+    calls = Counter(s.kernel for s in steps if isinstance(s, KernelCall))
+    return [
+        _kernel(s, buffers, machine, calls[s.kernel] == 1) if isinstance(s, KernelCall) else _nest(s, buffers, machine) if isinstance(s, Nest) else None
+        for s in steps
+    ]
 
 
-def _kernel(call: KernelCall, buffers: Mapping[str, Buffer], machine: Machine) -> Work:
+def _kernel(call: KernelCall, buffers: Mapping[str, Buffer], machine: Machine, alone: bool) -> Work:
     shapes = [buffers[n].shape for n in call.operands[:2]] + [buffers[n].shape for n in call.results[:1]]
     attrs = tuple(_integers(v) for _, v in sorted(call.attrs.items()))
     along = [_signature(n) for n in (*call.staged, *call.folds)]
     ports = _text(Counter(_name(e) for p in call.ports for e in loop.walk(p.expr) if not isinstance(e, loop.Var | loop.Name)))
-    dtype = buffers[call.operands[0]].dtype.name
-    kind = f"{call.kernel} {dtype}" + _digest([ports, *along])
+    family = f"{call.kernel} {buffers[call.operands[0]].dtype.name}{' once' if alone else ''}"
+    kind = family + _digest([ports, *along])
     sizes = tuple(n for s in shapes for n in s) + tuple(n for a in attrs[:8] for n in a if abs(n) < 1 << 20)
-    return Work(kind, f"{call.kernel} {dtype}", sizes, (*_moved(call, buffers, machine), *_windows(call, shapes)))
+    return Work(kind, family, sizes, (*_moved(call, buffers, machine), *_windows(call, shapes)))
 
 
 def _moved(step: Step, buffers: Mapping[str, Buffer], machine: Machine) -> tuple[float, ...]:
@@ -103,7 +108,10 @@ def _nest(nest: Nest, buffers: Mapping[str, Buffer], machine: Machine) -> Work:
     family = f"loops {'with' if red else 'without'} a fold"
     wide = tuple(float(c * k) for c in (points, rest * ceil(last / 4), points * terms if red else 0) for k in (1, n))
     sizes = tuple(v.extent for v in (*nest.free, *nest.red))
-    return Work(f"loops{_signature(nest)}", family, sizes, (*_moved(nest, buffers, machine), *wide, *map(float, counts)))
+    fits = " by 16" if last % 16 == 0 else " by 4" if last % 4 == 0 else ""
+    requants = sum(1 for e in values if isinstance(e, loop.Requant))
+    family += f", {min(requants, 3)} requantizations"
+    return Work(f"loops{_signature(nest)}{fits}", family, sizes, (*_moved(nest, buffers, machine), *wide, *map(float, counts)))
 
 
 def _signature(nest: Nest) -> str:
@@ -113,7 +121,8 @@ def _signature(nest: Nest) -> str:
             case loop.Var() | loop.Name():
                 return "v"
             case loop.Load():
-                return f"load {e.dtype.name}{len(e.index)}{'?' if e.pred is not None else ''}"
+                inner = [said(i) for i in e.index if any(isinstance(x, loop.Load) for x in loop.walk(i))]
+                return f"load {e.dtype.name}{len(e.index)}{'?' if e.pred is not None else ''}({' '.join(inner)})"
             case _ if not loop.children(e):
                 return f"number {e.dtype.name}"
             case _:
@@ -155,4 +164,4 @@ def _up(n: int, m: int) -> int:
     return -(-n // m) * m
 
 
-__all__ = ["Work", "work"]
+__all__ = ["Work", "works"]
