@@ -32,9 +32,10 @@ def magnitude(power: int) -> Importance:
 def batch_norm_scale(net: Module, calibration: Any) -> Elements:
     """|gamma| of batch norms. Source: Liu et al. 2017 (arXiv:1708.06519), section 3; we rank only: the L1 penalty on the scales is a
     term of the user's loss, and scales of one group are summed where they have one layer each."""
-    norms = [m for m in net.modules().values() if isinstance(m, BatchNorm1d | BatchNorm2d)]
-    scales = {id(m.weight) for m in norms if isinstance(getattr(m, "weight", None), Param)}
-    return {path: np.abs(p.read().numpy().astype(np.float64)) for path, p in net.cells(Param).items() if id(p) in scales}
+    norms = {path for path, m in net.modules().items() if isinstance(m, BatchNorm1d | BatchNorm2d)}
+    cells = net.cells(Param)
+    scales = (f"{path}.weight" if path else "weight" for path in norms)
+    return {path: np.abs(cells[path].read().numpy().astype(np.float64)) for path in scales if path in cells}
 
 
 def taylor(net: Module, calibration: Any) -> Elements:

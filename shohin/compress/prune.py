@@ -14,7 +14,7 @@ import numpy as np
 
 from shohin.compress.calibration import batches
 from shohin.compress.importance import IMPORTANCE, Elements, of_group
-from shohin.compress.shrink import shrink
+from shohin.compress.shrink import shrink, shrink_what_can
 from shohin.compress.slots import Method
 from shohin.compress.to_budget import Cuts, strongest, to_budget
 from shohin.core.cells import Param
@@ -122,7 +122,7 @@ class PruneChannels(Method):
             raise PlanError(f"PruneChannels: {len(budgets)} budgets ({', '.join(f'{b} on {d}' for b, d in budgets)}) for one network; give one")
         for budget, device in budgets:
             kept = to_budget(net, found, kept, open_, budget, provided("meter")(device), rest, xs)
-        return shrink(net, found, kept)
+        return shrink_what_can(net, found, kept)
 
 
 def makers(group: Group, values: Mapping[str, Array]) -> list[str]:

@@ -7,6 +7,7 @@ layer's own ops, and the smaller network is traced and compared with what the re
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from shohin.transforms.trace import trace
 
 Array = np.ndarray[Any, Any]
 TRIES = 200
+_LOG = logging.getLogger("shohin")
 
 
 def shrink(net: Module, found: Channels, kept: Mapping[Group, Array]) -> Any:
@@ -39,6 +41,19 @@ def shrink(net: Module, found: Channels, kept: Mapping[Group, Array]) -> Any:
     touched()
     _Repair(small, found, {g.leaf: m for g, m in kept.items()}).run()
     return small
+
+
+def shrink_what_can(net: Module, found: Channels, kept: Mapping[Group, Array]) -> Any:
+    """``shrink``; where that fails and slices cut groups apart, those keep all their channels, which is logged."""
+    try:
+        return shrink(net, found, kept)
+    except PlanError as error:
+        sliced = found.sliced() & kept.keys()
+        if not sliced:
+            raise
+        small = shrink(net, found, {g: m for g, m in kept.items() if g not in sliced})
+        _LOG.warning("channels that are sliced by fixed numbers stay: %s", error)
+        return small
 
 
 class _Repair:
@@ -138,6 +153,10 @@ class _Repair:
             wanted = tuple(map(self.size, dims))
             if v.shape != wanted:
                 return f"a value has shape {v.shape}, expected {wanted}"
+        if s.before:
+            starts = tuple(0 if b is None else self.size(b) for b in s.before)
+            if tuple(now.attrs["start"]) != starts:
+                return f"the slice starts at {tuple(now.attrs['start'])}, expected {starts}"
         for name, a in now.op.attrs.items():
             new, old = now.attrs[name], s.node.attrs[name]
             if a.type == "extent":
@@ -170,4 +189,4 @@ def _module(place: str) -> str:
     return place.partition("/")[0]
 
 
-__all__ = ["shrink"]
+__all__ = ["shrink", "shrink_what_can"]

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from shohin.compress.shrink import shrink
+from shohin.compress.shrink import shrink_what_can
 from shohin.core.errors import BudgetError
 from shohin.core.module import Module
 from shohin.targets.budget import Budget
@@ -69,7 +69,7 @@ def to_budget(net: Module, found: Channels, kept: Mapping[Group, Array], cuts: M
     correction = dict.fromkeys(names, 1.0)
 
     def read(level: int, measured: bool = False) -> dict[str, float]:
-        return meter(rest(shrink(net, found, masks(level))), xs, names, measured=measured)
+        return meter(rest(shrink_what_can(net, found, masks(level))), xs, names, measured=measured)
 
     def masks(level: int) -> dict[Group, Array]:
         counts = {g: 0 for g in cuts}

@@ -10,6 +10,7 @@ from shohin import nn
 from shohin.compress import Plan
 from shohin.compress.prune import IMPORTANCE, PruneChannels, prune_channels, shrink
 from shohin.core.errors import PlanError
+from tests.compress.random_nets import Tied
 
 
 def masked(net, found, kept):
@@ -117,6 +118,14 @@ def test_random_branched_networks(seed):
     sh.seed(seed)
     net = awaken(Branched(rng), rng)
     check(net, rng.standard_normal((2, 8, 8, 3)).astype(np.float32), rng, 0)
+
+
+@pytest.mark.parametrize("seed", [pytest.param(k, marks=pytest.mark.slow if k >= 40 else ()) for k in range(200)])
+def test_random_tied_networks(seed):
+    rng = np.random.default_rng(1000 + seed)
+    sh.seed(seed)
+    net = awaken(Tied(rng), rng)
+    check(net, rng.standard_normal((2, 6, 6, 3)).astype(np.float32), rng, 0)
 
 
 class Awkward(nn.Module):
