@@ -80,7 +80,7 @@ def non_negative(a: Array, b: Array) -> Array:
 
     Source: Lawson and Hanson 1974, Solving Least Squares Problems, chapter 23.
 
-    >>> non_negative(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([2.0, -1.0])).tolist()
+    >>> non_negative(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([2.0, -1.0])).round(6).tolist()
     [2.0, 0.0]
     """
     n = a.shape[1]
