@@ -55,10 +55,12 @@ def to_budget(net: Module, found: Channels, kept: Mapping[Group, Array], cuts: M
               rest: Callable[[Module], Module], xs: tuple[Array, ...]) -> dict[Group, Array]:  # fmt: skip
     """The channels that stay, by group: of all ways along one order the one with most channels that meets ``budget``.
 
-    The order: a cut's importance (relative to the mean channel of its group, as in Molchanov et al. 2019, section 4.2, who divide by the
-    layer's norm) over its price, the share of what exceeds the budget (parameters for flash, multiply-adds for instructions and ms, the
-    largest activations for ram) that leaves with it; within a group the least important first. The number of cuts is found by
-    bisection on ``meter`` of ``rest`` of the smaller network: exact bytes, modelled instructions and ms. These are then measured
+    The order: a cut's loss over its price. Its loss is n log(S / S'), with n the group's channels and S, S' the importance that the group
+    had and has left: for the first cut of a group the importance relative to the mean channel (Molchanov et al. 2019, section 4.2, divide
+    by the layer's norm instead), and the more, the less is left, so that no group is emptied because its channels are dear. The price is
+    the share of what exceeds the budget that leaves with it: parameters for flash, multiply-adds for instructions and ms, the largest
+    activations for ram. Within a group the least important go first. The number of cuts is found by bisection on ``meter`` of ``rest``
+    of the smaller network: exact bytes, modelled instructions and ms. These are then measured
     where that can be done, and if the truth is over the budget the model is corrected by the ratio, at most ``ROUNDS`` times.
 
     Raises:
@@ -113,8 +115,8 @@ def _order(found: Channels, cuts: Mapping[Group, Cuts], excess: Mapping[str, flo
         price = sum(weight * prices[name].get(group.leaf, 0.0) for name, weight in excess.items())
         last = 0.0
         for j, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
-            gone = score[len(score) - before : len(score) - after]
-            last = max(last, float(gone.mean()) / (float(score.mean()) or 1.0) / (price or 1e-12))
+            had, left = (float(score[len(score) - n :].sum()) for n in (before, after))
+            last = max(last, len(score) * float(np.log((had + 1e-30) / (left + 1e-30))) / (price or 1e-12))
             keyed.append((last, k, j, group))
     return [group for *_, group in sorted(keyed, key=lambda c: c[:3])]
 

@@ -90,6 +90,16 @@ def test_tables_are_kept_and_damage_is_seen(tmp_path):
             Table.load(path)
 
 
+def test_a_damaged_host_table_is_not_used(tmp_path, monkeypatch):
+    monkeypatch.setenv("SHOHIN_CACHE", str(tmp_path))
+    tables.host_path().parent.mkdir(parents=True)
+    tables.host_path().write_bytes(b"damaged")
+    net, x = nn.Linear(8, 4), np.zeros((1, 8), np.float32)
+    with pytest.warns(RuntimeWarning, match=r"cost table .* cannot be read.*measured again"):
+        assert sh.cost(net, "cortex-m55")(x).ms is None
+
+
+@pytest.mark.slow
 def test_a_damaged_host_table_is_measured_again(tmp_path, monkeypatch):
     monkeypatch.setenv("SHOHIN_CACHE", str(tmp_path))
     monkeypatch.setattr(tables, "HOST_NETWORKS", 1)
