@@ -18,7 +18,7 @@ from shohin.compress.sparse import pack_zeros
 from shohin.core import dtypes, interp, trees
 from shohin.core.errors import DeployError
 from shohin.core.graph import Graph
-from shohin.core.module import Module
+from shohin.core.module import Module, mode
 from shohin.core.op import Aval
 from shohin.core.tensor import Tensor, as_tensor
 from shohin.core.trace import prune, run, stage
@@ -27,7 +27,7 @@ from shohin.ops import math
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """``graph`` for a batch of one; a grid an input and an output, None where it is float32 or an index."""
+    """``graph``; a grid an input and an output, None where it is float32 or an index."""
 
     graph: Graph
     inputs: tuple[Grid | None, ...]
@@ -52,6 +52,12 @@ def network(net: Module, avals: Sequence[Aval]) -> Network:
         place = lowered.places[lowered.output_grids.index(None)]
         raise DeployError(f"export: {place} gives positions, not values; an artefact gives int8 values. Positions come of post=lambda y: y.argmax(axis=-1)")
     return Network(graph=pack_zeros(pack_weights(lowered.graph, net)), inputs=lowered.input_grids, outputs=lowered.output_grids)
+
+
+def exported_graph(net: Module, avals: Sequence[Aval]) -> Graph:
+    """The graph that an artefact holds, for this batch: constants for cells, integers and packed weights where it is compressed."""
+    with mode(net, training=False):
+        return network(net, avals).graph
 
 
 def between(net: Module, avals: Sequence[Aval], pre: Callable[..., Any] | None = None, post: Callable[..., Any] | None = None) -> Network:
@@ -120,4 +126,4 @@ def with_constants(graph: Graph, values: list[Tensor]) -> Graph:
     return prune(Graph(graph.inputs[:n], graph.names[:n], (*graph.consts, *consts), graph.nodes, graph.outputs))
 
 
-__all__ = ["Network", "between", "float_graph", "network", "one_each", "with_constants"]
+__all__ = ["Network", "between", "exported_graph", "float_graph", "network", "one_each", "with_constants"]

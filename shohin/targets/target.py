@@ -39,7 +39,7 @@ class RunResult:
     ``instruction_step`` the resolution of that count; ``stack_bytes`` the painted stack's high-water mark, None
     where it was not painted; ``arena_bytes`` the bytes of the arena up to the last one written, ``arena_size`` what
     the network reserves; ``sections`` the network alone; ``emulated`` says that the numbers come from an emulator:
-    instructions, never time.
+    instructions, never time; ``steps`` instructions by step of the first inference, where the program was built to count them.
     """
 
     outputs: np.ndarray
@@ -50,6 +50,7 @@ class RunResult:
     arena_size: int
     sections: Sections
     emulated: bool
+    steps: tuple[int, ...] = ()
 
     @property
     def flash_bytes(self) -> int:

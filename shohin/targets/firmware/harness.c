@@ -8,6 +8,7 @@
 #include "network.h"
 #include "report.h"
 #include "semihost.h"
+#include "steps.h"
 
 #define JOIN_(a, b) a##b
 #define JOIN(a, b) JOIN_(a, b)
@@ -78,6 +79,13 @@ static uint32_t used_bytes(const volatile uint32_t *words, uint32_t count, uint3
     return (count - 1) * 4 + bytes;
 }
 
+#if SHOHIN_STEPS
+/* When each step began; the last entry is the end of the last one. */
+static uint64_t began[SHOHIN_STEPS + 1];
+
+void shohin_step(int number) { began[number] = clock_ticks(); }
+#endif
+
 static uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
 int main(void)
@@ -110,6 +118,9 @@ int main(void)
         const uint64_t ticks = clock_ticks();
 
         report_line("run", 3, (const uint64_t[]){count, (uint32_t)status, ticks});
+#if SHOHIN_STEPS
+        for (uint32_t k = 0; k < SHOHIN_STEPS; ++k) report_line("step", 2, (const uint64_t[]){k, began[k + 1] - began[k]});
+#endif
         if (semihost_write(to, output, sizeof output) != 0) report_fail("outputs.bin cannot be written");
         if (same(arena.below, GUARD_WORDS, colour) != GUARD_WORDS) report_fail("the network wrote below its arena");
         if (same(arena.above, GUARD_WORDS, colour) != GUARD_WORDS) report_fail("the network wrote above its arena");
