@@ -146,12 +146,12 @@ def mul(w: Walk, node: Node) -> None:
 
 @rule("Q7 concat")
 def concat(w: Walk, node: Node) -> None:
-    if not all(map(w.active, node.operands)):
-        raise w.refuse(node, "one of its parts is a parameter")
+    """Parts that all have more than 8 bits (states) are joined on 16."""
     var, clamp, nodes = w.clamps(node.results[0], [node])
-    inputs = tuple(w.value(v) for v in node.operands)
-    axis = node.attrs["axis"]
-    w.steps.append(Concat(node.place, inputs, w.result(node, var), w.take(*nodes), axis, clamp))
+    wide = all(w.active(v) and w.values[w.gridded(v)].bits > 8 for v in node.operands)
+    inputs = tuple(w.gridded(v) if wide else w.filled(node, v) for v in node.operands)
+    output = w.result(node, var, bits=16 if wide else 8)
+    w.steps.append(Concat(node.place, inputs, output, w.take(*nodes), node.attrs["axis"], clamp))
 
 
 # ----------------------------------------------------------------------------------------------------------- pools
