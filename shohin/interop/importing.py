@@ -179,7 +179,7 @@ def compare(net: Imported, run: Run, data: Mapping[str, Array], held: Mapping[st
     """Write the worst difference from the origin's results into the report. An origin that has a number of examples ``written``
     down sees them in such portions."""
     into, out = net._programs[0].leads
-    ours = net(*(np.ascontiguousarray(np.moveaxis(x, d, 0)) for x, d in zip(data.values(), into)))
+    ours = net(*map(_led, data.values(), into))
     n = next(iter(data.values())).shape[:1]
     if written and n and n[0] % written == 0 and n[0] > written:
         of = lambda x, d, k: x.take(range(k, k + written), axis=d) if x.shape[d : d + 1] == n else x
@@ -190,7 +190,7 @@ def compare(net: Imported, run: Run, data: Mapping[str, Array], held: Mapping[st
         theirs = run({**data, **held})
     worst, size = 0.0, 0.0
     for a, b, d in zip(ours if isinstance(ours, tuple) else (ours,), theirs, out):
-        x, y = a.numpy().astype(np.float64), np.moveaxis(np.asarray(b), d, 0).astype(np.float64)
+        x, y = a.numpy().astype(np.float64), _led(np.asarray(b), d).astype(np.float64)
         if x.shape != y.shape:
             raise ForeignError(f"a result has shape {x.shape}, the origin's has {y.shape}")
         if x.size:
@@ -200,6 +200,11 @@ def compare(net: Imported, run: Run, data: Mapping[str, Array], held: Mapping[st
     net._about.difference = worst
     name = getattr(run, "name", "the origin")
     net._about.facts["check"] = f"worst difference from {name} {worst:.2g}, results up to {size:.3g}"
+
+
+def _led(x: Array, first: int) -> Array:
+    """The array with a dim in front."""
+    return np.ascontiguousarray(np.moveaxis(x, first, 0)) if first else x
 
 
 __all__ = ["bring_in", "compare", "turns"]
