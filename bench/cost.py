@@ -12,7 +12,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from shohin.deploy.graphs import exported_graph
 
 from shohin.compress import Palettize, Plan, Quantize
 from shohin.costs.cost import by_place, cost
@@ -22,6 +21,7 @@ from shohin.costs.tables import board_table, host_table
 from shohin.deploy.export import export
 from shohin.deploy.library import build_library
 from shohin.deploy.measure import on_board, to_input
+from shohin.deploy.network import exported_graph
 from shohin.targets import get_target
 
 FIRST = 2000

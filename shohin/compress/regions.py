@@ -146,12 +146,12 @@ def mul(w: Walk, node: Node) -> None:
 
 @rule("Q7 concat")
 def concat(w: Walk, node: Node) -> None:
-    if not all(map(w.active, node.operands)):
-        raise w.refuse(node, "one of its parts is a parameter")
+    """Parts that all have more than 8 bits (states) are joined on 16."""
     var, clamp, nodes = w.clamps(node.results[0], [node])
-    inputs = tuple(w.wide(v) for v in node.operands)
-    axis = node.attrs["axis"]
-    w.steps.append(Concat(node.place, inputs, w.result(node, var), w.take(*nodes), axis, clamp))
+    inputs = tuple(w.filled(node, v) for v in node.operands)
+    wide = all(map(w.active, node.operands)) and all(w.values[k].bits > 8 for k in inputs)
+    output = w.result(node, var, bits=16 if wide else None)
+    w.steps.append(Concat(node.place, inputs, output, w.take(*nodes), node.attrs["axis"], clamp))
 
 
 # ----------------------------------------------------------------------------------------------------------- pools

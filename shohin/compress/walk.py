@@ -19,6 +19,7 @@ from shohin.compress.steps import (
     Fixed,
     Float,
     Format,
+    Move,
     Probe,
     Program,
     Regrid,
@@ -169,14 +170,18 @@ class Walk:
         return k if self.values[k].bits <= 16 else self.value(var)
 
     def destined(self, var: Var) -> tuple[str, int] | None:
-        """The grid of the state that ``var`` becomes, if it does nothing else first than move."""
+        """The grid of the state that ``var`` becomes, if it does nothing else first than move; parts that become several have
+        16 bits together."""
+        found = list(dict.fromkeys(self._destinies(var)))
+        return None if not found else found[0] if len(found) == 1 else (self.producer[var], 16)
+
+    def _destinies(self, var: Var) -> Iterator[tuple[str, int]]:
         for node in self.users.get(var, []):
             quant = quant_of(node)
-            if quant.rule in STATES and (found := STATES[quant.rule](self, node, node.operands.index(var))):
-                return found
-            if quant.kind == "share" and node.op.pad is None and (found := self.destined(node.results[0])):
-                return found
-        return None
+            if quant.rule in STATES and (grid := STATES[quant.rule](self, node, node.operands.index(var))):
+                yield grid
+            elif quant.kind == "share" and node.op.pad is None:
+                yield from self._destinies(node.results[0])
 
     def state(self, node: Node, k: int, grid: str, bits: int) -> int:
         """The number of a state on its grid; one that does not depend on the input is one row, alike for all examples."""
@@ -207,13 +212,26 @@ class Walk:
             number = self.regridded[k, grid] = self.new(var, grid, bits)
             if grid not in self.fixed and grid not in self.probes:
                 self.observed[grid] = var
-            place = grid if bits == 8 else f"{self.producer[var]} for {grid}"
+            place = grid if bits == 8 else f"state for {grid}"
             self.steps.append(Regrid(place, (k,), number, ()))
         return self.regridded[k, grid]
 
     def operand(self, node: Node, var: Var) -> int:
         """The number of a value on a grid of 8 or 16 bits, a parameter's too."""
         return self.wide(var) if self.active(var) else self.stored(node, var, self.parameters.peel(var))
+
+    def filled(self, node: Node, var: Var) -> int:
+        """As ``operand``, of the shape that ``var`` has: a parameter that was stretched is stored as it was, and stretched again."""
+        if self.active(var) or (source := self.parameters.peel(var)) is var:
+            return self.operand(node, var)
+        path: list[Node] = []
+        while (at := path[-1].operands[0] if path else var) is not source:
+            path.append(self.parameters.made[at])
+        number = self.stored(node, var, source)
+        for k, made in enumerate(reversed(path)):
+            before, number = number, self.new(made.results[0], self.values[number].grid)
+            self.steps.append(Move(f"{node.place} operand {node.operands.index(var)} stretched {k}", (before,), number, (), made.op, made.attrs))
+        return number
 
     def stored(self, node: Node, var: Var, source: Var, grid: str = "", bits: int = 8) -> int:
         """``source``, the parameter that ``node`` reads as its operand ``var``, as a value on ``grid`` or one of its own."""

@@ -138,7 +138,7 @@ def test_relaxed_widths_are_exact_at_whole_channels_and_differentiable():
         assert float(found["macs"]) == macs(each) and float(found["parameters"]) == parameters(each)
     p = sh.asarray(np.full(8, 0.5, np.float32))
     for name in ("macs", "parameters", "activations"):
-        f = lambda p: widths({"0.weight": p})[name]
+        f = lambda p, name=name: widths({"0.weight": p})[name]
         slope = sh.grad(f)(p).numpy()
         step = (float(f(p + 0.001)) - float(f(p - 0.001))) / 0.002
         assert (slope > 0).all() and slope.sum() == pytest.approx(step, rel=1e-2)
