@@ -281,7 +281,7 @@ class Lowering:
         packed = any(map(self._packed, node.operands))
         role = lambda v: self._packed(v) or ("const" if v in self.consts else "temp")
         buffer = lambda v: Buffer("", v.shape, v.dtype, role(v))
-        call = KernelCall("", ("",) * len(node.operands), ("",), node.attrs, (), node.place)
+        call = KernelCall("", ("",) * len(node.operands), ("",), node.attrs, (), node.place, storage=self._storage(node))
         site = Site(call=call, operands=tuple(map(buffer, node.operands)), results=tuple(map(buffer, node.results)), machine=self.machine)
         found = claim(node.op.name, site)
         if isinstance(found, Kernel) and packed and found.pack is None:
@@ -294,6 +294,11 @@ class Lowering:
             v = self.made[v].operands[0]
         node = self.made.get(v)
         return node.op.name if node is not None and node.op.kind == "storage" and node.operands[0] in self.consts else ""
+
+    def _storage(self, node: Node) -> Mapping[str, Any] | None:
+        """The attributes of the storage op that unpacks a node's weights as they are read."""
+        made = [self.made[v] for v in node.operands[1:2] if v in self.made and self._packed(v)]
+        return made[0].attrs if made and made[0].op.kind == "storage" else None
 
     def _dense(self, v: Var) -> Any:
         """The data of a value that is unpacked from constants; a kernel that packs anew asks for it."""
@@ -339,10 +344,11 @@ class Lowering:
         if chain:
             where = _coordinates(node)
             ports = (Port("epilogue", self._epilogue(node, chain, where, loop.Name("acc", node.results[0].dtype)), where),)
+        storage = self._storage(node)
         self.consts.update({v: self._dense(v) for v in node.operands if self._packed(v)})
         operands = tuple(self._buffer(v) for v in node.operands)
         out = self.name((chain or [node])[-1].results[0], "temp")
-        call = KernelCall(kernel.name, operands, (out,), node.attrs, ports, node.place)
+        call = KernelCall(kernel.name, operands, (out,), node.attrs, ports, node.place, storage=storage)
         if kernel.pack is not None:
             call = replace(call, operands=(*operands, *map(self._constant, kernel.pack(self._site(call), self.data))))
         self.steps.append(self._laid_out(call, kernel, node.operands[1]) if kernel.layout is not None else call)

@@ -47,7 +47,8 @@ def taylor(net: Module, calibration: Any) -> Elements:
     values = {path: p.read().numpy().astype(np.float64) for path, p in net.cells(Param).items()}
     total = {path: np.zeros_like(v) for path, v in values.items()}
     count = 0
-    for count, found in enumerate(gradients(net, calibration, "PruneChannels(importance='taylor')"), 1):
+    for found in gradients(net, calibration, "PruneChannels(importance='taylor')"):
+        count += 1
         for path, g in found.items():
             total[path] += np.square(g * values[path])
     return {path: t / max(count, 1) for path, t in total.items()}

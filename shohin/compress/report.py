@@ -9,11 +9,12 @@ import numpy as np
 
 from shohin.compress import definitions
 from shohin.compress.freeze import contraction
-from shohin.compress.palettize import Palette, smallest
+from shohin.compress.palettize import smallest
 from shohin.compress.slots import Method
 from shohin.compress.sparse import pays, speed
 from shohin.compress.sparse import smallest as without_zeros
 from shohin.compress.steps import Contract, Stored, Whole
+from shohin.compress.table import Table
 from shohin.compress.walk import module_of
 from shohin.compress.weights import names, stack
 from shohin.core.module import Module
@@ -41,7 +42,7 @@ def changes(before: Module, after: Module) -> dict[str, list[str]]:
             texts.append(f"{name} {'x'.join(map(str, was.shape))} -> {'x'.join(map(str, w.shape))}")
         if (w == 0).sum() > (was == 0).sum():
             texts.append(f"{(w == 0).mean():.0%} zeros")
-        if stack(layer, name) and isinstance(stack(layer, name)[-1], Palette):
+        if stack(layer, name) and isinstance(stack(layer, name)[-1], Table):
             texts.append(f"{len(np.unique(w))} values")
         if texts:
             found.setdefault(path, []).extend(texts)
@@ -86,14 +87,14 @@ def report(net: Module) -> str:
     seen: set[str] = set()
     total = [0, 0]
     for place, (path, layer, name, w) in effective(net).items():
-        top = next((s for s in stack(layer, name) if isinstance(s, Palette)), None)
+        top = next((s for s in stack(layer, name) if isinstance(s, Table)), None)
         q, wide, own = _of(ints.get(path, []), w.size)
         bits, size = 8 * w.itemsize, w.nbytes
         if q is not None:
-            small = smallest(q, [own] if top is None else [top.bits, own])
-            bits, size = (8, q.nbytes) if small is None else (small[0], sum(a.nbytes for a in small[1:]))
+            small = smallest(q, (1,) if top is None else (1, top.dim)) if own < 8 or top is not None else None
+            bits, size = (8, q.nbytes) if small is None else (small.bits, small.nbytes)
         elif top is not None:
-            bits, size = top.bits, sum(c.read().numpy().nbytes for n, c in top.cells().items() if n != "moves")
+            bits, size = top.bits, top.nbytes
         rules = ", ".join(past["rules"].get(path, ())) or "none"
         masked = any(s.slot == "mask" for s in stack(layer, name))
         less = without_zeros(q)[1] if q is not None and (q == 0).any() else size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from typing import Any, Protocol
 
@@ -114,7 +115,7 @@ def _order(found: Channels, cuts: Mapping[Group, Cuts], excess: Mapping[str, flo
         score, sizes = np.sort(mine.score), mine.sizes()
         price = sum(weight * prices[name].get(group.leaf, 0.0) for name, weight in excess.items())
         last = 0.0
-        for j, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for j, (before, after) in enumerate(pairwise(sizes)):
             had, left = (float(score[len(score) - n :].sum()) for n in (before, after))
             last = max(last, len(score) * float(np.log((had + 1e-30) / (left + 1e-30))) / (price or 1e-12))
             keyed.append((last, k, j, group))

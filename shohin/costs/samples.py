@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ class _Mlp(nn.Module):
     def __init__(self, rng: np.random.Generator) -> None:
         sizes = [int(n) for n in rng.integers(16, 400, int(rng.integers(2, 5)))]
         self.shape = (sizes[0],)
-        self.body = [nn.Sequential(nn.Linear(a, b), ACTIVATIONS[int(rng.integers(3))]()) for a, b in zip(sizes, sizes[1:], strict=False)]
+        self.body = [nn.Sequential(nn.Linear(a, b), ACTIVATIONS[int(rng.integers(3))]()) for a, b in pairwise(sizes)]
         self.head = nn.Linear(sizes[-1], 10)
 
     def forward(self, x: Tensor) -> Tensor:

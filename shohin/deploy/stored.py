@@ -20,7 +20,7 @@ from shohin.compress.part import Part
 from shohin.compress.quantized import OWN, Quantized
 from shohin.compress.report import memory, report
 from shohin.compress.steps import Format
-from shohin.compress.table import Palette
+from shohin.compress.table import Table
 from shohin.compress.walk import kept, traced
 from shohin.core import dtypes, trees
 from shohin.core.cells import Buffer, Cell, Param
@@ -83,7 +83,7 @@ def load(path: str | Path, into: Module | None = None) -> Any:
 class Stored(Part):
     """A network without its Python, for evaluation: the cells under their paths and the graph that reads them."""
 
-    def __init__(self, graphs: Sequence[Graph], read: Sequence[str], spec: trees.Spec, cells: Mapping[str, Cell], tables: Mapping[str, int]) -> None:
+    def __init__(self, graphs: Sequence[Graph], read: Sequence[str], spec: trees.Spec, cells: Mapping[str, Cell], tables: Mapping[str, Sequence[int]]) -> None:
         self._graphs, self._read, self._spec = tuple(graphs), tuple(read), spec
         for path, cell in cells.items():
             *above, name = path.split(".")
@@ -91,7 +91,7 @@ class Stored(Part):
             for k, part in enumerate(above):
                 if part not in at.__dict__:
                     made = Part()
-                    made.bits = tables.get(".".join(above[: k + 1]))
+                    made.bits, made.dim = tables.get(".".join(above[: k + 1]), (None, 1))
                     setattr(at, part, made)
                 at = at.__dict__[part]
             setattr(at, name, cell)
@@ -179,7 +179,7 @@ def _program(module: Module, example: Any) -> dict[str, Any]:
     except (ShohinError, ValueError, TypeError, KeyError) as error:
         return {"refused": f"{type(error).__name__}: {error}"}
     params = [path for path, cell in net.cells().items() if isinstance(cell, Param)]
-    tables = {path: m.bits for path, m in net.modules().items() if isinstance(m, Palette | Part) and m.bits}
+    tables = {path: [m.bits, m.dim] for path, m in net.modules().items() if isinstance(m, Table | Part) and m.bits}
     return {
         "graphs": texts, "reads": reads[0], "structure": structure, "params": params, "tables": tables,
         "inputs": [[list(a.shape), a.dtype.name] for a in avals], "report": {"text": report(module)}, **more,

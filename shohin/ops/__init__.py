@@ -13,6 +13,7 @@ from shohin.ops import (
     linear,
     math,
     move,
+    narrow,
     palette,
     qlinear,
     quant,
@@ -35,4 +36,4 @@ for _module, _names in _METHODS.items():
 _tensor.METHODS["positive"] = lambda x: x
 _tensor.METHODS["__namespace__"] = lambda: sys.modules["shohin"]
 
-__all__ = ["activations", "composite", "control", "extra", "index", "kinds", "linear", "math", "move", "palette", "qlinear", "quant", "random", "reduce", "sparse"]
+__all__ = ["activations", "composite", "control", "extra", "index", "kinds", "linear", "math", "move", "narrow", "palette", "qlinear", "quant", "random", "reduce", "sparse"]
