@@ -49,6 +49,7 @@ _NAMES = {
     "shohin.deploy.measure": "compare measure",
     "shohin.deploy.profile": "profile",
     "shohin.deploy.torch_module": "as_torch",
+    "shohin.deploy.coreai": "CoreAI to_coreai",
     "shohin.deploy.onnx_runtime": "onnx_runtime",
     "shohin.shipping.ship": "Shipment ship",
     "shohin.report.page": "write_report",

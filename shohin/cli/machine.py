@@ -55,4 +55,5 @@ def doctor(console: Console, *, json: bool = False) -> None:
         console.print(f"{'ok      ' if ok else 'missing '}{what}" + ("" if ok else f": {remedy}"), soft_wrap=True, markup=False)
 
 
-EXTRAS = (("onnx", "onnx", "ONNX files"), ("torch", "torch", "PyTorch networks"), ("PIL", "images", "images as inputs"), ("jinja2", "report", "report.html"))
+EXTRAS = (("onnx", "onnx", "ONNX files"), ("torch", "torch", "PyTorch networks"), ("PIL", "images", "images as inputs"), ("jinja2", "report", "report.html"),
+          ("coreai", "coreai", "Apple's .aimodel"))
