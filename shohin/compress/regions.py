@@ -148,8 +148,8 @@ def mul(w: Walk, node: Node) -> None:
 def concat(w: Walk, node: Node) -> None:
     """Parts that all have more than 8 bits (states) are joined on 16."""
     var, clamp, nodes = w.clamps(node.results[0], [node])
-    inputs = tuple(w.filled(node, v) for v in node.operands)
-    wide = all(map(w.active, node.operands)) and all(w.values[k].bits > 8 for k in inputs)
+    wide = all(w.active(v) and w.values[w.gridded(v)].bits > 8 for v in node.operands)
+    inputs = tuple(w.gridded(v) if wide else w.filled(node, v) for v in node.operands)
     output = w.result(node, var, bits=16 if wide else None)
     w.steps.append(Concat(node.place, inputs, output, w.take(*nodes), node.attrs["axis"], clamp))
 
