@@ -18,11 +18,13 @@ SLOTS = ("channels", "factors", "mask", "table", "integers")
 class Method:
     """Base of methods: a frozen dataclass with keyword fields. ``apply`` fills the slot of all its places at once.
 
-    A subclass has ``slot``, ``scheme`` and ``apply`` (unless it is ``abstract``); ``needs_calibration`` where ``apply`` cannot do without data.
+    A subclass has ``slot``, ``scheme`` and ``apply`` (unless it is ``abstract``); ``needs_calibration`` where ``apply`` cannot do without data;
+    ``demo``, keywords of the method's that ``shohin demo --all``, ``shohin bench compress`` and the matrix of pairs and triples try.
     """
 
     slot: ClassVar[str]
     needs_calibration: ClassVar[bool] = False
+    demo: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
 
     def __init_subclass__(cls, abstract: bool = False) -> None:
         if abstract:
@@ -38,6 +40,7 @@ class Method:
             raise TypeError(
                 f"{cls.__name__} has no apply: write a classmethod apply(cls, net, chosen, calibration) that returns the module"
             )
+        METHODS[cls.__name__] = cls
 
     @property
     def scheme(self) -> str:
@@ -50,4 +53,7 @@ class Method:
         raise NotImplementedError(f"{cls.__name__}.apply")
 
 
-__all__ = ["SLOTS", "Method"]
+METHODS: dict[str, type[Method]] = {}
+"""All methods by name, those outside the package too: what a plan as text may name. A later definition takes the name over."""
+
+__all__ = ["METHODS", "SLOTS", "Method"]
