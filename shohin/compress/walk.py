@@ -18,6 +18,8 @@ from shohin.compress.steps import (
     Entry,
     Fixed,
     Float,
+    Format,
+    Move,
     Probe,
     Program,
     Regrid,
@@ -64,12 +66,12 @@ def alone() -> Iterator[None]:
 
 
 def walk(net: Module, avals: Sequence[Aval], stays_float: Callable[[str], bool],
-         bits: Callable[[str], int] = lambda path: 8) -> tuple[Program, trees.Spec]:  # fmt: skip
-    """The steps of ``net`` on inputs of ``avals``, and the structure of what it returns; ``stays_float`` and ``bits`` (of the
-    weights) say what the plan does with a module's path."""
+         format: Callable[[str], Format] = lambda path: Format()) -> tuple[Program, trees.Spec]:  # fmt: skip
+    """The steps of ``net`` on inputs of ``avals``, and the structure of what it returns; ``stays_float`` and ``format`` say
+    what the plan does with a module's path."""
     whole, cells, spec = traced(net, avals, kept)
     n = len(avals)
-    return Walk(whole, n, Parameters(whole, whole.inputs[:n], cells), stays_float, bits).program(), spec
+    return Walk(whole, n, Parameters(whole, whole.inputs[:n], cells), stays_float, format).program(), spec
 
 
 def traced(net: Module, avals: Sequence[Aval], keep: Callable[[Node], bool]) -> tuple[Graph, dict[Var, Cell], trees.Spec]:
@@ -103,12 +105,13 @@ class Walk:
     """The state of one walk over a graph whose first ``n`` inputs are activations."""
 
     def __init__(self, graph: Graph, n: int, parameters: Parameters, stays_float: Callable[[str], bool],
-                 bits: Callable[[str], int]) -> None:  # fmt: skip
-        self.graph, self.parameters, self.stays_float, self.bits = graph, parameters, stays_float, bits
+                 format: Callable[[str], Format]) -> None:  # fmt: skip
+        self.graph, self.parameters, self.stays_float, self.format = graph, parameters, stays_float, format
         self.users = graph.users()
         self.outputs = list(graph.outputs)
         self.taken: set[int] = set()
         self.values: list[Value] = []
+        self.sources: list[Var] = []
         self.steps: list[Step] = []
         self.ids: dict[Var, int] = {}
         self.entered: dict[Var, int] = {}
@@ -144,29 +147,41 @@ class Walk:
 
     def new(self, var: Var, grid: str | None, bits: int = 8) -> int:
         self.values.append(Value(var.shape, grid, bits))
+        self.sources.append(var)
         return len(self.values) - 1
 
     def value(self, var: Var) -> int:
         """The number of a value on an int8 grid; a float, or what has more bits, comes onto one here."""
         k = self.ids[var]
-        if self.values[k].bits != 8:
-            return self.regridded_to(var, f"{self.producer[var]} int8", 8)
-        return self.gridded(var)
+        if self.values[k].grid is None:
+            k = self.gridded(var)
+        return k if self.values[k].bits == 8 else self.regridded_to(var, f"{self.producer[var]} int8", 8)
 
     def gridded(self, var: Var) -> int:
-        """The number of a value on the grid that it has; a float comes onto an int8 one."""
+        """The number of a value on the grid that it has; a float comes onto one as wide as the whole network's rule says."""
         k = self.ids[var]
-        return k if self.values[k].grid is not None else self.entry(var, *(self.destined(var) or (self.producer[var], 8)))
+        if self.values[k].grid is not None:
+            return k
+        return self.entry(var, *(self.destined(var) or (self.producer[var], self.format("").a)))
+
+    def wide(self, var: Var) -> int:
+        """The number of a value on a grid of 8 or 16 bits (Q13)."""
+        k = self.gridded(var)
+        return k if self.values[k].bits <= 16 else self.value(var)
 
     def destined(self, var: Var) -> tuple[str, int] | None:
-        """The grid of the state that ``var`` becomes, if it does nothing else first than move."""
+        """The grid of the state that ``var`` becomes, if it does nothing else first than move; parts that become several have
+        16 bits together."""
+        found = list(dict.fromkeys(self._destinies(var)))
+        return None if not found else found[0] if len(found) == 1 else (self.producer[var], 16)
+
+    def _destinies(self, var: Var) -> Iterator[tuple[str, int]]:
         for node in self.users.get(var, []):
             quant = quant_of(node)
-            if quant.rule in STATES and (found := STATES[quant.rule](self, node, node.operands.index(var))):
-                return found
-            if quant.kind == "share" and node.op.pad is None and (found := self.destined(node.results[0])):
-                return found
-        return None
+            if quant.rule in STATES and (grid := STATES[quant.rule](self, node, node.operands.index(var))):
+                yield grid
+            elif quant.kind == "share" and node.op.pad is None:
+                yield from self._destinies(node.results[0])
 
     def state(self, node: Node, k: int, grid: str, bits: int) -> int:
         """The number of a state on its grid; one that does not depend on the input is one row, alike for all examples."""
@@ -197,13 +212,26 @@ class Walk:
             number = self.regridded[k, grid] = self.new(var, grid, bits)
             if grid not in self.fixed and grid not in self.probes:
                 self.observed[grid] = var
-            place = grid if bits == 8 else f"{self.producer[var]} for {grid}"
+            place = grid if bits == 8 else f"state for {grid}"
             self.steps.append(Regrid(place, (k,), number, ()))
         return self.regridded[k, grid]
 
     def operand(self, node: Node, var: Var) -> int:
-        """The number of a value on an int8 grid, a parameter's too."""
-        return self.value(var) if self.active(var) else self.stored(node, var, self.parameters.peel(var))
+        """The number of a value on a grid of 8 or 16 bits, a parameter's too."""
+        return self.wide(var) if self.active(var) else self.stored(node, var, self.parameters.peel(var))
+
+    def filled(self, node: Node, var: Var) -> int:
+        """As ``operand``, of the shape that ``var`` has: a parameter that was stretched is stored as it was, and stretched again."""
+        if self.active(var) or (source := self.parameters.peel(var)) is var:
+            return self.operand(node, var)
+        path: list[Node] = []
+        while (at := path[-1].operands[0] if path else var) is not source:
+            path.append(self.parameters.made[at])
+        number = self.stored(node, var, source)
+        for k, made in enumerate(reversed(path)):
+            before, number = number, self.new(made.results[0], self.values[number].grid)
+            self.steps.append(Move(f"{node.place} operand {node.operands.index(var)} stretched {k}", (before,), number, (), made.op, made.attrs))
+        return number
 
     def stored(self, node: Node, var: Var, source: Var, grid: str = "", bits: int = 8) -> int:
         """``source``, the parameter that ``node`` reads as its operand ``var``, as a value on ``grid`` or one of its own."""
@@ -231,12 +259,13 @@ class Walk:
         self.steps.append(Whole(node.place, tuple(inputs.values()), outputs[0], self.take(*nodes), definition, node.op,
                                 node.attrs, operands, outputs, clamp, facts, tuple(inner)))  # fmt: skip
 
-    def result(self, node: Node, last: Var, fixed: tuple[float, int] | None = None) -> int:
-        """A new value on a grid of its own, whose range is that of ``last``."""
+    def result(self, node: Node, last: Var, bits: int | None = None, fixed: tuple[float, int] | None = None) -> int:
+        """A new value on a grid of its own, whose range is that of ``last``; as wide as the plan says."""
         self.observed[node.place] = last
         if fixed is not None:
             self.fixed[node.place] = (*fixed, 8)
-        self.ids[last] = self.new(last, node.place)
+        self.ids[last] = self.new(last, node.place, self.format(module_of(node.place)).a if bits is None else bits)
+        self.producer[last] = node.place
         return self.ids[last]
 
     def shared(self, node: Node, source: int) -> int:
@@ -299,7 +328,7 @@ class Walk:
         outputs = tuple(self._output(v) for v in self.outputs)
         params, cells = self.parameters.program()
         return Program(
-            self.graph, params, cells, tuple(self.values), tuple(self.steps), tuple(self.ids[v] for v in self.inputs),
+            self.graph, params, cells, tuple(self.values), tuple(self.sources), tuple(self.steps), tuple(self.ids[v] for v in self.inputs),
             outputs, self.observed, self.fixed, self.probes, tuple(self.cleared), tuple(self.refused),
         )  # fmt: skip
 

@@ -77,11 +77,12 @@ class Builder:
     """``table`` has a rule for each operator: ``rule(builder, node, *operands)`` gives a value, or a tuple of them.
 
     ``batch``: how many examples this program is for, and how many the origin has written down (0: it leaves it open).
+    ``lead``: the dim of inputs that counts the examples, which stands first here, of outputs too; None: all as the origin has it.
     """
 
     def __init__(self, foreign: Foreign, table: Table, shapes: Mapping[str, Shape], fixed: Mapping[str, Array], net: Imported,
-                 batch: tuple[int, int]) -> None:  # fmt: skip
-        self.foreign, self.table, self.net, self.paths = foreign, table, net, Paths()
+                 batch: tuple[int, int], lead: Mapping[str, int] | None = None) -> None:  # fmt: skip
+        self.lead, self.foreign, self.table, self.net, self.paths = lead, foreign, table, net, Paths()
         self.version, self.batch = foreign.version, batch
         self.values: dict[str, Value] = {}
         self.steps: list[Step] = []
@@ -103,8 +104,9 @@ class Builder:
         self._names = tuple(i.name for i in given)
         for i in given:
             shape = shapes[i.name]
-            self.values[i.name] = Value(shape=shape, dtype=i.dtype, order=layout.plain(len(shape)), key=self._new())
-            self.stored[self.values[i.name].key] = shape
+            order = layout.led(len(shape), (lead or {}).get(i.name, 0))
+            self.values[i.name] = Value(shape=shape, dtype=i.dtype, order=order, key=self._new())
+            self.stored[self.values[i.name].key] = layout.stored(shape, order)
         self._inputs = [self.values[n] for n in self._names]
         for name, data in {**foreign.constants, **fixed}.items():
             self.values[name] = constant(data, name)
@@ -121,12 +123,20 @@ class Builder:
         if self.problems:
             raise ForeignError(f"the network cannot be imported; {len(self.problems)} of its operators:\n  " + "\n  ".join(self.problems))
         with self.at("output"):
-            outputs = [self._dynamic(self.plain(self.values[n])) for n in self.foreign.outputs]
+            found = [self.values[n] for n in self.foreign.outputs]
+            leads = [self._lead(v) for v in found]
+            outputs = [self._dynamic(self.lay(v, layout.led(v.rank, d))) for v, d in zip(found, leads)]
         program = Program(
-            names=self._names, shapes=tuple(v.shape for v in self._inputs), dtypes=tuple(v.dtype for v in self._inputs),
+            names=self._names, shapes=tuple(self.stored[v.key] for v in self._inputs), dtypes=tuple(v.dtype for v in self._inputs),
             steps=tuple(self.steps), outputs=tuple(v.key for v in outputs),
+            leads=(tuple((self.lead or {}).get(n, 0) for n in self._names), tuple(leads)),
         ).live()  # fmt: skip
         return replace(program, steps=tuple(replace(s, place=self._stand(s)) for s in program.steps))
+
+    def _lead(self, v: Value) -> int:
+        """The dim of an output that counts the examples, where they shall be first."""
+        n = self.batch[0]
+        return v.shape.index(n) if self.lead is not None and v.shape[:1] != (n,) and v.shape.count(n) == 1 else 0
 
     def _stand(self, step: Step) -> str:
         """Where a function stands: at a module's path, so that plans can name it; what has none gets a ``Function``."""

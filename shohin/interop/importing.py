@@ -21,7 +21,8 @@ MANY = 67
 Run = Callable[[Mapping[str, Array]], Sequence[Array]]
 
 
-def bring_in(foreign: Foreign, table: Table, origin: str, *, check: Any, shape: Any, fixed: Mapping[str, Any] | None, run: Run) -> Imported:
+def bring_in(foreign: Foreign, table: Table, origin: str, *, check: Any, shape: Any, fixed: Mapping[str, Any] | None, run: Run,
+             examples_first: bool = False) -> Imported:  # fmt: skip
     """The network of a foreign graph. ``run`` gives the origin's results, for ``check``."""
     foreign = needed(foreign)
     held = _fixed(foreign, fixed or {})
@@ -30,10 +31,12 @@ def bring_in(foreign: Foreign, table: Table, origin: str, *, check: Any, shape: 
     known = _shapes(inputs, shape, data)
     written = next((i.shape[0] for i in inputs if i.shape), 0)
     written = written if isinstance(written, int) else 0
-    net = _polymorphic(foreign, table, known, held, written)
+    dims = _examples(foreign, known)
+    lead = {name: found[0] for name, found in dims.items()} if examples_first else None
+    net = _polymorphic(foreign, table, known, held, written, dims, lead)
     if net is None:
         net = Imported()
-        net._programs = (Builder(foreign, table, known, held, net, (_first(known), written)).build(),)
+        net._programs = (Builder(foreign, table, known, held, net, (_first(known), written), lead).build(),)
     net.eval()
     net._about = Report(origin, _facts(net, foreign))
     if data:
@@ -41,17 +44,18 @@ def bring_in(foreign: Foreign, table: Table, origin: str, *, check: Any, shape: 
     return net
 
 
-def _polymorphic(foreign: Foreign, table: Table, known: Mapping[str, Shape], held: Mapping[str, Array], written: int) -> Imported | None:
+def _polymorphic(foreign: Foreign, table: Table, known: Mapping[str, Shape], held: Mapping[str, Array], written: int,
+                 dims: Mapping[str, tuple[int, ...]], lead: Mapping[str, int] | None) -> Imported | None:  # fmt: skip
     """The network for any number of examples; None if it is made for the one at hand.
 
     What follows from the programs for ``FEW`` numbers of examples is believed if it gives the program for ``MANY``, too: a slice
     of at most twenty examples looks like one of all of them until there are more.
     """
-    dims, net, n = _examples(foreign, known), Imported(), _first(known)
+    net, n = Imported(), _first(known)
     if not dims or not n:
         return None
     try:
-        first, second, many = (Builder(foreign, table, _with(known, dims, k), held, net, (k, written)).build() for k in (*FEW, MANY))
+        first, second, many = (Builder(foreign, table, _with(known, dims, k), held, net, (k, written), lead).build() for k in (*FEW, MANY))
         check_same(between(first, second, MANY), many)
         between(first, second, 1)
     except ShohinError:
@@ -174,16 +178,19 @@ def _facts(net: Imported, foreign: Foreign) -> dict[str, str]:
 def compare(net: Imported, run: Run, data: Mapping[str, Array], held: Mapping[str, Array], written: int) -> None:
     """Write the worst difference from the origin's results into the report. An origin that has a number of examples ``written``
     down sees them in such portions."""
-    ours, n = net(*data.values()), next(iter(data.values())).shape[:1]
+    into, out = net._programs[0].leads
+    ours = net(*map(_led, data.values(), into))
+    n = next(iter(data.values())).shape[:1]
     if written and n and n[0] % written == 0 and n[0] > written:
-        portion = lambda k: {name: x[k : k + written] if x.shape[:1] == n else x for name, x in data.items()}
+        of = lambda x, d, k: x.take(range(k, k + written), axis=d) if x.shape[d : d + 1] == n else x
+        portion = lambda k: {name: of(x, d, k) for (name, x), d in zip(data.items(), into)}
         parts = [run({**portion(k), **held}) for k in range(0, n[0], written)]
-        theirs: Sequence[Array] = [np.concatenate(outputs) for outputs in zip(*parts)]
+        theirs: Sequence[Array] = [np.concatenate(outputs, axis=d) for outputs, d in zip(zip(*parts), out)]
     else:
         theirs = run({**data, **held})
     worst, size = 0.0, 0.0
-    for a, b in zip(ours if isinstance(ours, tuple) else (ours,), theirs):
-        x, y = a.numpy().astype(np.float64), np.asarray(b).astype(np.float64)
+    for a, b, d in zip(ours if isinstance(ours, tuple) else (ours,), theirs, out):
+        x, y = a.numpy().astype(np.float64), _led(np.asarray(b), d).astype(np.float64)
         if x.shape != y.shape:
             raise ForeignError(f"a result has shape {x.shape}, the origin's has {y.shape}")
         if x.size:
@@ -193,6 +200,11 @@ def compare(net: Imported, run: Run, data: Mapping[str, Array], held: Mapping[st
     net._about.difference = worst
     name = getattr(run, "name", "the origin")
     net._about.facts["check"] = f"worst difference from {name} {worst:.2g}, results up to {size:.3g}"
+
+
+def _led(x: Array, first: int) -> Array:
+    """The array with a dim in front."""
+    return np.ascontiguousarray(np.moveaxis(x, first, 0)) if first else x
 
 
 __all__ = ["bring_in", "compare", "turns"]

@@ -26,6 +26,15 @@ def channels_last(rank: int) -> Order:
     return (0, *range(2, rank), 1) if rank > 2 else plain(rank)
 
 
+def led(rank: int, first: int) -> Order:
+    """The origin's order, but with one dim in front.
+
+    >>> led(3, 1)
+    (1, 0, 2)
+    """
+    return (first, *(d for d in range(rank) if d != first)) if rank else ()
+
+
 def inverse(order: Sequence[int]) -> Order:
     """
     >>> inverse((0, 2, 3, 1))

@@ -50,13 +50,15 @@ class Literal:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Program:
-    """``inputs`` by name with shape and dtype, as the origin has them; they are the first values. ``outputs``: values."""
+    """Inputs by name with shape and dtype; they are the first values. ``outputs``: values. ``leads``: of each input and each
+    output the origin's dim that stands first here, 0 but where examples were put first."""
 
     names: tuple[str, ...]
     shapes: tuple[Shape, ...]
     dtypes: tuple[DType, ...]
     steps: tuple[Step, ...]
     outputs: tuple[int, ...]
+    leads: tuple[tuple[int, ...], tuple[int, ...]]
 
     def live(self) -> Program:
         """Without steps that no output needs."""
@@ -119,7 +121,7 @@ def _merged(first: Program, second: Program, whole: Callable[[int, int], int]) -
             raise ForeignError(f"the programs differ at {a.place}")
         return replace(a, inputs=inputs, attrs=number(dict(a.attrs), dict(b.attrs)))
 
-    if len(first.steps) != len(second.steps) or first.outputs != second.outputs:
+    if len(first.steps) != len(second.steps) or (first.outputs, first.leads) != (second.outputs, second.leads):
         raise ForeignError("the programs have other steps")
     shapes = number(first.shapes, second.shapes)
     return replace(first, shapes=shapes, steps=tuple(map(step, first.steps, second.steps)))

@@ -19,7 +19,7 @@ from shohin.interop.onnx.table import TABLE
 
 
 def from_onnx(path_or_model: Any, check: Any = None, shape: Any = None, *, fixed: Mapping[str, Any] | None = None,
-              outputs: Sequence[str] | None = None) -> Imported:  # fmt: skip
+              outputs: Sequence[str] | None = None, examples_first: bool = False) -> Imported:  # fmt: skip
     """A network of an ONNX file: layers at places named from the file, functions between them, channels last inside.
 
     Inputs and outputs keep the file's order of dims. The network is trained, pruned, quantized, saved and exported like one's
@@ -33,6 +33,8 @@ def from_onnx(path_or_model: Any, check: Any = None, shape: Any = None, *, fixed
             of examples need not be given.
         fixed: inputs by name that never change (``{"sr": 16000}``); they are no inputs of the network.
         outputs: names of the file's values to return instead of its outputs, the logits before a softmax, say.
+        examples_first: put the dim that counts the examples in front of every input and output, where the file has it elsewhere (a
+            state of (2, n, 128)): calibration, files without a class and artefacts take networks of this kind. Nothing is moved.
 
     Raises:
         ForeignError: all operators that cannot be brought in, each with its place; or a damaged file.
@@ -47,7 +49,7 @@ def from_onnx(path_or_model: Any, check: Any = None, shape: Any = None, *, fixed
     """
     model = load(path_or_model) if outputs is None else ending(load(path_or_model), outputs)
     origin = path_or_model if isinstance(path_or_model, str) else getattr(path_or_model, "name", None) or "an ONNX model"
-    return bring_in(read(model), TABLE, str(origin), check=check, shape=shape, fixed=fixed, run=Origin(model))
+    return bring_in(read(model), TABLE, str(origin), check=check, shape=shape, fixed=fixed, run=Origin(model), examples_first=examples_first)
 
 
 __all__ = ["from_onnx"]

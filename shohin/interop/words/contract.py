@@ -13,8 +13,9 @@ from shohin.core.cells import Param
 from shohin.core.errors import ForeignError
 from shohin.interop import layout
 from shohin.interop.builder import Builder, Value, constant, identity, reshape
+from shohin.interop.network import Path
 from shohin.interop.words import arrange
-from shohin.interop.words.elementwise import elementwise
+from shohin.interop.words.elementwise import as_dtype, elementwise
 from shohin.nn import functional as F
 from shohin.ops import linear as ops
 from shohin.ops import math, move
@@ -99,6 +100,10 @@ def linear(b: Builder, x: Value, w: Value, bias: Value | None, *, alpha: float =
     if x.rank < 1 or w.rank != 2 or x.shape[-1] != w.shape[1]:
         raise ForeignError(f"x {x.shape} and w {w.shape} do not fit")
 
+    tokens = _hot(b, x)
+    if tokens is not None and bias is None and alpha == 1:
+        return embedding(b, constant(data_of(w).T, w.name), tokens)
+
     def scaled(data: Any, by: float) -> Any:
         return data if data is None or by == 1 else data * np.asarray(by, data.dtype)
 
@@ -116,6 +121,29 @@ def linear(b: Builder, x: Value, w: Value, bias: Value | None, *, alpha: float =
     if source.order[-1] != source.rank - 1:
         source = b.plain(source)
     return b.layer(path, [b.lay(source, source.order)], source.order)
+
+
+def _hot(b: Builder, x: Value) -> Value | None:
+    """The integers of which x says with ones at which of 0, 1, 2 ... they stand; the product with it is a lookup."""
+
+    def made(key: Any, *calls: Any) -> Any:
+        step = b.made.get(key) if type(key) is int else None
+        return step.inputs if step is not None and step.call in calls else None
+
+    cast = made(x.key, as_dtype) if x.data is None and x.order == layout.plain(x.rank) else None
+    equal = made(cast[0], math.equal) if cast else None
+    opened = made(equal[0], reshape) if equal else None
+    if equal is None or opened is None or not isinstance(equal[1], Path) or b.stored[opened[0]] != x.shape[:-1]:
+        return None
+    row, step = b.net._find(equal[1].path).numpy(), b.made.get(opened[0])
+    dtype = row.dtype
+    if dtype not in dtypes.INTEGER or row.shape[-1:] != x.shape[-1:] or not np.array_equal(row.reshape(-1), np.arange(x.shape[-1])):
+        return None
+    source = opened[0]
+    if step is not None and step.call is as_dtype and any(v.key == step.inputs[0] for v in b._inputs):
+        source = step.inputs[0]
+    given = next((v for v in b._inputs if v.key == source), None)
+    return Value(shape=x.shape[:-1], dtype=dtype if given is None else given.dtype, order=layout.plain(x.rank - 1), key=source)
 
 
 def _unflattened(b: Builder, x: Value) -> tuple[Value, Any] | None:

@@ -50,6 +50,9 @@ def elementwise(b: Builder, f: Callable[..., Any], *operands: Value | None, **at
     """``f`` of operands that broadcast (None is passed on). A constant of one element is a number in the program, and one of
     a vector over the channels loses its leading dims, so that plans and kernels see what they are."""
     values = [v for v in operands if v is not None]
+    for v, w in (values, values[::-1]) if f in NEUTRAL and len(values) == 2 else ():
+        if v.data is None and w.data is not None and w.dtype == v.dtype and w.size == 1 and w.rank <= v.rank and w.data.item() == NEUTRAL[f]:
+            return v
     made, order = aligned(b, values)
     if all(v.data is not None for v in values):
         inputs: list[Any] = list(made)
@@ -63,6 +66,10 @@ def elementwise(b: Builder, f: Callable[..., Any], *operands: Value | None, **at
             return b.emit(known[1], [replace(x, shape=layout.foreign(b.stored[known[0]], order), key=known[0])], order, known[2])
     rest = iter(inputs)
     return b.emit(f, [v if v is None else next(rest) for v in operands], order, attrs)
+
+
+NEUTRAL: dict[Any, float] = {math.add: 0, math.multiply: 1}
+"""The number with which a function changes nothing."""
 
 
 def _small(b: Builder, v: Value, kinds: set[DType], rank: int) -> Any:

@@ -10,11 +10,12 @@ from shohin import nn
 from shohin.core.cells import Buffer, Param
 from shohin.core.errors import ForeignError
 from shohin.interop import layout
-from shohin.interop.builder import Builder, Value, identity
+from shohin.interop.builder import Builder, Value, identity, reshape
 from shohin.interop.network import Literal
 from shohin.interop.words import arrange
 from shohin.interop.words.contract import data_of, known
 from shohin.interop.words.elementwise import elementwise
+from shohin.nn import functional as F
 from shohin.nn import norm
 from shohin.ops import math, reduce
 
@@ -65,7 +66,10 @@ def layer_norm(b: Builder, x: Value, scale: Value | None, bias: Value | None, ax
 
 def divide(b: Builder, x: Value, y: Value) -> Value:
     """``x / y``; ``(x - mean) / sqrt(variance + eps)`` over the last dim, spelled out, is a layer norm, to which its weight and
-    bias may come."""
+    bias may come; ``exp(x - z)`` over its own sum along a dim is a softmax."""
+    soft = _exponentials(b, x, y)
+    if soft is not None:
+        return b.emit(F.softmax, [soft[0]], soft[0].order, {"axis": soft[1]})
     found = _centred(b, x, y)
     if found is None:
         return elementwise(b, math.divide, x, y)
@@ -73,6 +77,27 @@ def divide(b: Builder, x: Value, y: Value) -> Value:
     n = source.shape[-1]
     path = b.new_layer("layer_norm", ("layer_norm", x.key), lambda: nn.LayerNorm(n, eps=eps, elementwise_affine=False), ("weight", "bias"))
     return b.layer(path, [source], source.order)
+
+
+def _exponentials(b: Builder, x: Value, y: Value) -> tuple[Value, int] | None:
+    """The value of whose exponentials, less what does not depend on the dim, x is and y the sum over it; and where the dim is stored."""
+
+    def made(key: Any, *calls: Any) -> Any:
+        step = b.made.get(key) if type(key) is int else None
+        return step if step is not None and step.call in calls else None
+
+    power, total = (None, None) if x.data is not None or y.data is not None or x.order != y.order else (made(x.key, math.exp), y.key)
+    while (opened := made(total, reshape)) is not None:
+        total = opened.inputs[0]
+    summed, away = made(total, reduce.sum), made(power.inputs[0], math.subtract) if power else None
+    if power is None or summed is None or away is None or summed.inputs[0] != x.key or len(summed.attrs["axis"]) != 1:
+        return None
+    (axis,) = summed.attrs["axis"]
+    shape, shift = b.stored[x.key], away.inputs[1]
+    one = tuple(1 if d == axis else n for d, n in enumerate(shape))
+    if layout.stored(y.shape, y.order) != one or type(shift) is not int or b.stored[shift] != one or b.stored.get(away.inputs[0]) != shape:
+        return None
+    return Value(shape=x.shape, dtype=x.dtype, order=x.order, key=away.inputs[0]), axis
 
 
 def _centred(b: Builder, x: Value, y: Value) -> tuple[Value, float] | None:
