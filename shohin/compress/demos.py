@@ -40,13 +40,14 @@ def _made() -> Iterator[tuple[str, Method | str]]:
 
 
 def combined(count: int) -> dict[str, tuple[Method, ...]]:
-    """All ways to take ``count`` of the demos that fill different slots, by their names.
+    """All ways to take ``count`` of the demos that fill different slots, by their names; of three or more, the first of each method.
 
     >>> names = list(combined(2))
     >>> "PruneChannels, Quantize" in names, "Quantize, PruneChannels" in names
     (True, False)
     """
-    found = combinations(demos().items(), count)
+    taken = {n: m for n, m in demos().items() if count < 3 or n == type(m).__name__}
+    found = combinations(taken.items(), count)
     return {", ".join(n for n, _ in c): tuple(m for _, m in c) for c in found if len({m.slot for _, m in c}) == count}
 
 

@@ -159,7 +159,7 @@ class Plan:
         rows = weight_table.table(net, self.winners(net), self.rules, lambda slots: self._fill(net, chosen, example, slots))
         if example is None:
             return rows
-        return f"{rows}\n\n{explain.explain(net, self._fill(net, chosen, example, SLOTS[:-1]), example, chosen)}"
+        return f"{rows}\nregions\n{explain.explain(net, self._fill(net, chosen, example, SLOTS[:-1]), example, chosen)}"
 
 
 def _inherit(chosen: Chosen, net: Module) -> None:

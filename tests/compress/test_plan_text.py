@@ -88,7 +88,7 @@ def test_explain_without_an_example():
     assert "rule 1: Conv2d" in table and table.split()[-2] == f"{16 * 9 * 2 * 4:,}"
     packed = int(table.split()[-1].replace(",", ""))
     assert 16 * 9 * 2 / 4 <= packed <= 16 * 9 * 2 / 4 + 64
-    assert "cleared by rule 3: '4'" in rows["4.weight", "integers"] and f"{4 * (288 + 1152 + 32):,}" in plan.explain(net).splitlines()[-1].split()
+    assert "cleared by rule 3: '4'" in rows["4.weight", "none"] and f"{4 * (288 + 1152 + 32):,}" in plan.explain(net).splitlines()[-1].split()
     asks = Plan([("*", PruneChannels(0.5)), ("*", Quantize())])
     assert "give an example" in asks.explain(net) and "?" in asks.explain(net)
     told = asks.explain(net, np.zeros((1, 8, 8, 2), np.float32))
@@ -96,3 +96,12 @@ def test_explain_without_an_example():
     row = next(line for line in told.splitlines() if line.split()[:2] == ["2.weight", "channels"])
     assert row.split()[-2:] == [f"{8 * 9 * 16 * 4:,}", f"{4 * 9 * 8 * 4:,}"]
 
+
+
+def test_the_estimate_is_what_the_report_says_after():
+    net = nn.Sequential(nn.Conv2d(4, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.GlobalAvgPool(), nn.Linear(16, 4))
+    x = np.random.default_rng(0).standard_normal((8, 8, 8, 4)).astype(np.float32)
+    plan = Plan([("*", PruneChannels(0.25)), ("2", Prune(0.75)), ("4", Palettize(bits=2)), ("*", Quantize(w=4))])
+    last = lambda text: {line.split()[0]: line.split()[-1].strip("~") for line in text.splitlines()}
+    said, done = last(plan.explain(net, x).partition("\nregions\n")[0]), last(plan.apply(net, calibration=x).report())
+    assert said.keys() == done.keys() and all(said[k] == done[k] for k in done if k != "place")
