@@ -102,6 +102,33 @@ def ship(
 
 
 @app.command()
+def compress(
+    model: Annotated[Path, typer.Argument(help=f"The float network: {KINDS}.")],
+    plan: Annotated[list[Path] | None, typer.Option(help="A plan as TOML; give several to compare them.")] = None,
+    rule: Annotated[list[str] | None, typer.Option(help="A rule of a plan, as '*: Quantize(w=4)' or '@Conv2d: Prune(sparsity=0.5)'; several make one plan.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Inputs: a folder (subfolders are labels), .npy, .npz, or images. A task brings its own.")] = None,
+    device: Annotated[str, typer.Option(help="The device (shohin devices).")] = "cortex-m55",
+    flash: Annotated[str | None, typer.Option(help="Flash budget, as 128kB (1 kB = 1,000 bytes).")] = None,
+    ram: Annotated[str | None, typer.Option(help="RAM budget.")] = None,
+    finetune: Annotated[int, typer.Option(min=0, help="Epochs of training under each plan; needs labels.")] = 0,
+    distill: Annotated[float, typer.Option(min=0, max=1, help="Share of the loss, in training, that asks to answer like the float network.")] = 0.0,
+    out: Annotated[Path, typer.Option(help="Folder of the result; the same command goes on where it was.")] = Path("compressed"),
+    shape: Annotated[str | None, typer.Option(help="Shape of one example, as 3,224,224, where the network leaves it open.")] = None,
+    resize: Annotated[bool, typer.Option("--resize", help="Fit images of other sizes instead of refusing them.")] = False,
+    mean: Annotated[str | None, typer.Option(help="Of pixels in [0, 1], one or one a channel: (pixel - mean) / std.")] = None,
+    std: Annotated[str | None, typer.Option(help="As --mean.")] = None,
+    limit: Annotated[int, typer.Option(min=2, help="Most files read, evenly spread.")] = 2000,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, whatever the folder holds.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, progress on stderr.")] = False,
+) -> None:
+    """Apply plans of one's own to a network, and compare what they make: measured on the artefacts, with a report."""
+    config = ship_job.Config(model=model, data=data, device=device, flash=flash, ram=ram, finetune=finetune, out=out, shape=shape, resize=resize,
+                             mean=mean, std=std, limit=limit, fresh=fresh, json=json, planned=True, plans=tuple(plan or ()), rules=tuple(rule or ()),
+                             distill=distill)  # fmt: skip
+    _guarded(lambda: ship_job.run(config, console), json=json)
+
+
+@app.command()
 def diff(
     a: Annotated[str, typer.Argument(help=f"{diff_job.WAYS[0].upper()}{diff_job.WAYS[1:]}.")],
     b: Annotated[str, typer.Argument(help="The other one.")],

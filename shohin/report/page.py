@@ -39,14 +39,14 @@ def page(found: Shipment) -> dict[str, Any]:
     """What the template is filled with."""
     integers = [c for c in found.candidates if c.integer]
     best = found.best
-    shown = best or max(integers, key=lambda c: c.score)
+    shown = best or max(found.candidates[1:], key=lambda c: c.score)
     differing, compared = sum(c.differing.value for c in integers if c.differing), sum(c.compared for c in integers)
     labels = any(c.accuracy for c in found.candidates)
     return {
         "version": __version__, "device": found.device, "processor": CPU.model, "best": best, "shown": shown, "layout": shown.artefact.layout,
         "title": found.description.splitlines()[0], "network": found.description.rstrip(), "tiles": _tiles(shown),
         "limits": [(k, f"{int(v):,} bytes") for k, v in (("flash", found.budget.flash), ("RAM", found.budget.ram)) if v],
-        "differing": differing, "compared": compared, "ways": integers[-1].ways, "short": found.short, "skipped": found.skipped,
+        "differing": differing, "compared": compared, "ways": integers[-1].ways if integers else (), "falls": integers[0].name if integers else "", "short": found.short, "skipped": found.skipped,
         "notes": list(dict.fromkeys(n for c in found.candidates for n in c.notes)), "score": "accuracy" if labels else "signal to noise",
         "scatters": _scatters(found, labels), "rows": [_row(k, c, found) for k, c in enumerate(found.candidates, 1)],
         "arena": Markup(arena(shown.artefact.layout, shown.arena.value, found.budget.ram)), "layers": _layers(shown), "curves": _curves(found),
