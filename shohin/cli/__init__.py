@@ -14,11 +14,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from shohin.cli import demo_job, diff_job, machine, ship_job
+from shohin.cli import demo_job, diff_job, machine, search_job, ship_job
 from shohin.cli import profile as profile_job
 from shohin.cli.network_file import KINDS
 from shohin.core.errors import BudgetError, ShohinError
 from shohin.deploy.budget import Budget
+from shohin.search.strategies import STRATEGIES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Networks that live on a device: train, compress, ship, and believe the numbers.")  # fmt: skip
@@ -126,6 +127,31 @@ def compress(
                              mean=mean, std=std, limit=limit, fresh=fresh, json=json, planned=True, plans=tuple(plan or ()), rules=tuple(rule or ()),
                              distill=distill)  # fmt: skip
     _guarded(lambda: ship_job.run(config, console), json=json)
+
+
+@app.command()
+def search(
+    task: Annotated[Path, typer.Argument(help="A Python file that sets task = sh.Task(...) and has build(t), perhaps score(net).")],
+    device: Annotated[str, typer.Option(help="The device (shohin devices).")] = "cortex-m55",
+    flash: Annotated[str | None, typer.Option(help="Flash budget, as 32kB (1 kB = 1,000 bytes).")] = None,
+    ram: Annotated[str | None, typer.Option(help="RAM budget.")] = None,
+    instructions: Annotated[float | None, typer.Option(help="Instructions an inference, as 20e6.")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="How many candidates; more of them go on where fewer ended.")] = 64,
+    epochs: Annotated[int, typer.Option(min=1, help="Training of a candidate, where the file has no score.")] = 1,
+    rate: Annotated[float, typer.Option(help="Its highest learning rate.")] = 3e-3,
+    strategy: Annotated[str, typer.Option(help=f"One of {', '.join(STRATEGIES)}.")] = "evolution",
+    seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder of the search; the same command goes on where it was.")] = Path("searched"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, whatever search the folder holds; its log is kept.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, progress on stderr.")] = False,
+) -> None:
+    """Try what build(t) can be, keep what fits the device, and show the front as it grows."""
+    def job() -> None:
+        config = search_job.Config(task=task, device=device, budget=Budget(flash=flash, ram=ram, instructions=instructions), trials=trials, epochs=epochs, rate=rate,
+                                   strategy=strategy, seed=seed, out=out, fresh=fresh, json=json)  # fmt: skip
+        search_job.run(config, console)
+
+    _guarded(job, json=json)
 
 
 @app.command()

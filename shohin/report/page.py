@@ -19,7 +19,7 @@ from shohin.targets.toolchain import atomic
 
 LAYERS = 24
 """Rows of the picture by layer; the others are summed."""
-_PAGES = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(default=True), undefined=StrictUndefined,
+PAGES = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(default=True), undefined=StrictUndefined,
                      trim_blocks=True, lstrip_blocks=True)  # fmt: skip
 
 
@@ -29,7 +29,7 @@ def write_report(found: Shipment, path: str | Path | None = None) -> Path:
     Every number has its label: measured (on the artefact, here), emulated (by the board's emulator) or modelled.
     """
     path = found.folder / "report.html" if path is None else Path(path)
-    text = _PAGES.get_template("report.html.j2").render(**page(found))
+    text = PAGES.get_template("report.html.j2").render(**page(found))
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
@@ -144,4 +144,4 @@ def _curves(found: Shipment) -> dict[str, Any] | None:
     return {"names": [c.name for c in trained], "loss": Markup(curves(loss, y="training loss")), "metric": Markup(curves(metric, y="accuracy on judged examples"))}
 
 
-__all__ = ["page", "write_report"]
+__all__ = ["PAGES", "page", "write_report"]

@@ -21,6 +21,7 @@ from shohin.core.errors import CheckpointError, DeployError
 from shohin.targets.toolchain import atomic
 from shohin.train import digest
 
+NOUNS = {"ship": "shipment"}
 HEAD, RECORD, PROBES = "ship.json", "record.json", "probes.json"
 
 
@@ -31,20 +32,20 @@ class Kept:
         DeployError: it holds something else, or a shipment of another network, data or device (``fresh`` replaces that).
     """
 
-    def __init__(self, path: str | Path, parts: Mapping[str, str], *, fresh: bool = False) -> None:
+    def __init__(self, path: str | Path, parts: Mapping[str, str], *, fresh: bool = False, job: str = "ship") -> None:
         self.path = Path(path)
         head = self.path / HEAD
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             there = sorted(p.name for p in self.path.iterdir())
         except OSError as error:
-            raise DeployError(f"ship: cannot write to {self.path}: {error.strerror}; choose another folder (--out)") from error
+            raise DeployError(f"{job}: cannot write to {self.path}: {error.strerror}; choose another folder (--out)") from error
         if there and not head.is_file():
-            raise DeployError(f"ship: {self.path} holds something else ({', '.join(there[:3])}); choose another folder (--out)")
+            raise DeployError(f"{job}: {self.path} holds something else ({', '.join(there[:3])}); choose another folder (--out)")
         old = _read(head).get("parts", {}) if head.is_file() else parts
         changed = digest.differences(old, parts, digest.PYTHON)
         if changed and not fresh:
-            raise DeployError(f"ship: {self.path} holds another shipment, it differs in {'; '.join(changed)}. Choose another folder "
+            raise DeployError(f"{job}: {self.path} holds another {NOUNS.get(job, job)}, it differs in {'; '.join(changed)}. Choose another folder "
                               "(--out), or begin anew (--fresh)")  # fmt: skip
         if fresh:
             for name in ("candidates", "artefact"):
