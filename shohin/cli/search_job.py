@@ -31,6 +31,7 @@ from shohin.deploy.layout import layer
 from shohin.deploy.measure import EMULATED, MEASURED, Number, compare, measure
 from shohin.report.explored import Cost, Entry, Explored
 from shohin.search import Space, Study, Trial, search
+from shohin.search.study import built
 from shohin.shipping.kept import Kept
 from shohin.targets import get_target
 from shohin.targets.toolchain import atomic
@@ -38,7 +39,8 @@ from shohin.train import Task, fit
 
 BATCH, CALIBRATION, TIMED = 64, 256, 8
 """Examples of a training step, examples for the plans, and steps that are timed for the estimate."""
-COSTS = (("flash", "kB", MEASURED, 1000.0), ("ram", "kB", EMULATED, 1000.0), ("instructions", "M", EMULATED, 1e6))
+COSTS = {"flash": ("flash", "kB", MEASURED, 1000.0), "ram": ("RAM", "kB", EMULATED, 1000.0), "instructions": ("instructions", "M", EMULATED, 1e6)}
+"""By the name in a record: name, unit, how it comes about on a board, and how many of the record's make one."""
 SEARCH = "search"
 
 
@@ -127,8 +129,7 @@ def describe(config: Config, build: Callable[[Trial], Any], calibration: Dataset
     """The space along one way through it, the budget, and what it may take: one candidate is exported and trained for some steps."""
     trial = Trial(Space(config.seed), 0)
     sh.seed(config.seed)
-    made = build(trial)
-    net, plan = made if isinstance(made, tuple) else (made, Plan([]))
+    net, plan = built(build, trial)
     say = lambda text: told.print(text, soft_wrap=True, markup=False)
     say(f"search of {config.task.name} for {config.device}: input {' x '.join(map(str, rest.x.shape[1:]))}")
     for name, texts in trial.options.items():
@@ -256,11 +257,12 @@ def _show(study: Study, result: dict[str, Any], note: str, kept: Kept, console: 
 def explored(study: Study, result: dict[str, Any], config: Config) -> Explored:
     """The study as the report draws it."""
     front, limits = {r.number for r in study.front}, config.budget.limits()
-    how = lambda name, h: h if config.device != "host" or name == "flash" else MEASURED
-    costs = [Cost(name=n, unit=u, how=how(n, h), limit=limits.get(n), scale=s) for n, u, h, s in COSTS if any({**r.predicted, **r.measured}.get(n) is not None for r in study.records)]
+    found = {r.number: {k: v for k, v in {**r.predicted, **{k: v for k, v in r.measured.items() if v is not None}}.items() if v is not None} for r in study.records}
+    board = any("instructions" in numbers for numbers in found.values())
+    costs = [Cost(name=n, unit=u, how=h if board else MEASURED, limit=limits.get(key), scale=s) for key, (n, u, h, s) in COSTS.items() if any(key in v for v in found.values())]
     entries = []
     for r in study.records:
-        known = {k: float(v) for k, v in {**r.predicted, **{k: v for k, v in r.measured.items() if v is not None}}.items() if v is not None}
+        known = {COSTS[k][0]: float(v) for k, v in found[r.number].items()}
         name = ", ".join(f"{k}={v}" for k, v in r.picks.items()) or "the only way"
         entries.append(Entry(number=r.number, name=name, score=r.score, costs=known, choices=r.picks, plan=r.plan, why=r.rejected, front=r.number in front))
     best = result["best"]

@@ -124,7 +124,7 @@ def _parallel(found: Explored) -> str:
     names = list(dict.fromkeys(n for e in found.entries for n in e.choices))
     axes = [Axis.of_texts(n, [e.choices[n] for e in found.entries if n in e.choices]) for n in names]
     axes += [Axis.of_numbers(c.name, [e.costs[c.name] for e in found.entries if c.name in e.costs], c.text) for c in found.costs]
-    axes.append(Axis.of_numbers(found.score, [e.score for e in found.entries if e.score is not None], lambda v: _say(found, v)))
+    axes.append(Axis.of_numbers("score", [e.score for e in found.entries if e.score is not None], lambda v: _say(found, v)))
     lines = [Line([e.choices.get(n) for n in names] + [e.costs.get(c.name) for c in found.costs] + [e.score], e.kind, e.name, f"#c{e.number}") for e in found.entries]
     shown = [k for k, a in enumerate(axes) if len(a.at) > 1]
     return parallel([axes[k] for k in shown], [Line([line.values[k] for k in shown], line.kind, line.title, line.href) for line in lines]) if len(shown) > 1 else ""

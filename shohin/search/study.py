@@ -182,6 +182,15 @@ def search(
     return Study(Records(records), budget)
 
 
+def built(build: Callable[[Trial], Any], trial: Trial) -> tuple[Module, Plan]:
+    """The network and the plan that ``build`` gives, the empty one if it gives none. Raises ``StateError`` for anything else."""
+    made = build(trial)
+    net, plan = made if isinstance(made, tuple) else (made, Plan([]))
+    if not isinstance(net, Module) or not isinstance(plan, Plan):
+        raise StateError(f"build gives {type(net).__name__} and {type(plan).__name__}, not a network and a Plan")
+    return net, plan
+
+
 def _one(
     build: Callable[[Trial], Any],
     score: Callable[[Any], Any],
@@ -198,10 +207,7 @@ def _one(
     measured: dict[str, Any] = {}
     said = ""
     try:
-        made = build(trial)
-        net, plan = made if isinstance(made, tuple) else (made, Plan([]))
-        if not isinstance(net, Module) or not isinstance(plan, Plan):
-            raise StateError(f"build gives {type(net).__name__} and {type(plan).__name__}, not a network and a Plan")
+        net, plan = built(build, trial)
         said = str(plan)
         small = plan.apply(net, calibration=calibration)
         x = next(batches(calibration))[0][:2]
@@ -299,4 +305,4 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-__all__ = ["Record", "Records", "Study", "search"]
+__all__ = ["Record", "Records", "Study", "built", "search"]
