@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from shohin.cli import demo_job, diff_job, machine, search_job, ship_job
+from shohin.cli import demo_all, demo_job, diff_job, machine, search_job, ship_job
 from shohin.cli import profile as profile_job
 from shohin.cli.network_file import KINDS
 from shohin.core.errors import BudgetError, ShohinError
@@ -56,10 +56,20 @@ def demo(
     ram: Annotated[str, typer.Option(help="RAM budget.")] = "96kB",
     run: Annotated[Path, typer.Option(help="Folder of this run; the same folder goes on where it was.")] = Path("runs/demo"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew, whatever the folder holds.")] = False,
+    all: Annotated[bool, typer.Option("--all", help="Every method of compression on both networks, one report.")] = False,
+    epochs: Annotated[int, typer.Option(min=1, help="With --all: training under each method.")] = 1,
 ) -> None:
     """Train two networks on Fashion-MNIST, quantize them, run them on the host and on an emulated board, and report."""
     folder = run if not quick or str(run) != "runs/demo" else Path("runs/quick")
-    _guarded(lambda: demo_job.run(demo_job.Config(quick=quick, device=device, budget=Budget(flash=flash, ram=ram), folder=folder, fresh=fresh), console))
+
+    def job() -> None:
+        config = demo_job.Config(quick=quick, device=device, budget=Budget(flash=flash, ram=ram), folder=folder, fresh=fresh)
+        if all:
+            demo_all.run(config, console, epochs=epochs)
+        else:
+            demo_job.run(config, console)
+
+    _guarded(job)
 
 
 @app.command()

@@ -26,7 +26,7 @@ class Prune(Scored):
     """
 
     how: ClassVar[str] = "magnitude"
-    demo: ClassVar[Demo] = ({"sparsity": 0.85, "ramp": (0, 1200)}, {"sparsity": 0.5, "pattern": "2:4"})
+    demo: ClassVar[Demo] = ({"sparsity": 0.85, "ramp": (0, 600)}, {"sparsity": 0.5, "pattern": "2:4"})
 
     def score(self, w: Tensor, stats: Stats) -> Tensor:
         return math.abs(w)

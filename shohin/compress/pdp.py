@@ -46,7 +46,7 @@ class PDP(Scored):
     temperature: float = 1e-4
     how: ClassVar[str] = "PDP"
     steps: ClassVar[int] = 100
-    demo: ClassVar[Demo] = ({"sparsity": 0.85, "ramp": (0, 1200)},)
+    demo: ClassVar[Demo] = ({"sparsity": 0.85, "ramp": (0, 600)},)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,7 +2,7 @@
 any moment goes on where it was.
 
     ship.json            what is shipped, by digests (written first)
-    candidates/NAME/     record.json (written last), network.safetensors, a folder of C a device
+    candidates/NAME/     recipe.txt (what is made), record.json (written last), network.safetensors, a folder of C a device
     probes.json          sizes of networks that were only exported
     artefact/            the C of the candidate that fits best
     checkpoint.safetensors, result.json, report.html
@@ -22,7 +22,7 @@ from shohin.targets.toolchain import atomic
 from shohin.train import digest
 
 NOUNS = {"ship": "shipment"}
-HEAD, RECORD, PROBES = "ship.json", "record.json", "probes.json"
+HEAD, RECORD, PROBES, RECIPE = "ship.json", "record.json", "probes.json", "recipe.txt"
 
 
 class Kept:
@@ -56,16 +56,24 @@ class Kept:
     def folder(self, name: str) -> Path:
         return self.path / "candidates" / re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
-    def record(self, name: str, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-        """The record of a candidate: the finished one, else made now and kept."""
-        found = self.folder(name) / RECORD
-        if not found.is_file():
-            (self.folder(name)).mkdir(parents=True, exist_ok=True)
-            _write(found, make(self.folder(name)))
-        return {**_read(found), "folder": str(self.folder(name))}  # a shipment may be moved
+    def record(self, name: str, make: Callable[[Path], dict[str, Any]], *, recipe: str = "") -> dict[str, Any]:
+        """The record of a candidate: the finished one of the same ``recipe``, else made now and kept."""
+        home = self.folder(name)
+        if not self.has(name, recipe=recipe):
+            if (home / RECIPE).is_file() and (home / RECIPE).read_text(encoding="utf-8") != recipe:
+                shutil.rmtree(home)
+            home.mkdir(parents=True, exist_ok=True)
+            with atomic(home / RECIPE) as temporary:
+                temporary.write_text(recipe, encoding="utf-8")
+            _write(home / RECORD, make(home))
+        return {**_read(home / RECORD), "folder": str(home)}  # a shipment may be moved
 
-    def has(self, name: str) -> bool:
-        return (self.folder(name) / RECORD).is_file()
+    def has(self, name: str, *, recipe: str | None = None) -> bool:
+        """Is the candidate finished, and of this recipe (None: of any)?"""
+        home = self.folder(name)
+        if not (home / RECORD).is_file():
+            return False
+        return recipe is None or not (home / RECIPE).is_file() or (home / RECIPE).read_text(encoding="utf-8") == recipe
 
     def probe(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Numbers under a name, computed once."""

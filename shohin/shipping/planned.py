@@ -18,7 +18,8 @@ class Planned(Run):
     """Each plan applied to the network; with epochs its candidate is what that training leaves, since the levers that grow
     while they train (ramps) are nothing before it.
 
-    A plan that fails is left out with its reason; the others go on. If all fail, the first one's error is raised.
+    A plan that has changed since is carried out anew, the others are kept. One that fails is left out with its reason; the others
+    go on. If all fail, the first one's error is raised.
     """
 
     given: Mapping[str, Plan]
@@ -52,9 +53,9 @@ class Planned(Run):
         about = ", ".join(dict.fromkeys(m.scheme for m in methods)) or WHOLE
         made = lambda: plan.apply(subject.net, subject.calibration)
         if epochs:
-            self.add(name, f"{about}; trained for {epochs} epochs", lambda folder: self.trained(made(), subject, folder, rate), subject)
+            self.add(name, f"{about}; trained for {epochs} epochs", lambda folder: self.trained(made(), subject, folder, rate), subject, str(plan))
         else:
-            self.add(name, about, lambda _: (made(), ()), subject)
+            self.add(name, about, lambda _: (made(), ()), subject, str(plan))
 
 
 __all__ = ["Planned"]

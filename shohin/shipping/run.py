@@ -89,8 +89,9 @@ class Run:
         return self._finish(text, doubts, estimate, started)
 
     # -- one candidate
-    def add(self, name: str, about: str, make: Callable[[Path], tuple[Module, Sequence[Mapping[str, Any]]]], subject: Subject) -> None:
-        """The candidate ``name``, from its record or made now."""
+    def add(self, name: str, about: str, make: Callable[[Path], tuple[Module, Sequence[Mapping[str, Any]]]], subject: Subject,
+            recipe: str = "") -> None:  # fmt: skip
+        """The candidate ``name``, from its record (if that is of the same ``recipe``) or made now."""
         origin = self._origin()
 
         def record(folder: Path) -> dict[str, Any]:
@@ -102,8 +103,8 @@ class Run:
                 np.save(folder / "outputs.npy", outputs)
             return replace(made, seconds=time.perf_counter() - started).to_json()
 
-        again = self.kept.has(name)
-        found = Candidate.from_json(self.kept.record(name, record))
+        again = self.kept.has(name, recipe=recipe)
+        found = Candidate.from_json(self.kept.record(name, record, recipe=recipe))
         self.found.append(found)
         self.told.done(len(self.found), max(len(self.found), 1 + len(self.names())))
         if again:
@@ -177,7 +178,7 @@ class Run:
         return made
 
 
-def parts(subject: Subject, device: str, training: Training, plans: Mapping[str, Plan]) -> dict[str, str]:
+def parts(subject: Subject, device: str, training: Training) -> dict[str, str]:
     """What the candidates' numbers depend on; the budget is no part of it."""
     arrays = {"calibration": subject.calibration, "judged": subject.test, "labels": subject.labels}
     values = [c.read().numpy() for c in subject.net.cells().values()]
@@ -185,7 +186,7 @@ def parts(subject: Subject, device: str, training: Training, plans: Mapping[str,
         "network": digest.network(subject.net), "values": digest.digest({str(k): _hash(v) for k, v in enumerate(values)}),
         "data": digest.digest({k: "none" if v is None else _hash(v) for k, v in arrays.items()}),
         "train": "none" if subject.train is None or not training.epochs else subject.train.digest(),
-        "device": device, "training": str(training), "shohin": __version__, **{f"plan {name}": str(plan) for name, plan in plans.items()},
+        "device": device, "training": str(training), "shohin": __version__,
     }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from shohin.shipping.kept import Kept
 from shohin.shipping.planned import Planned
 from shohin.shipping.run import Training, parts
 from shohin.shipping.shipment import Shipment
-from shohin.shipping.subject import subject_of
+from shohin.shipping.subject import JUDGED, subject_of
 from shohin.shipping.teller import Teller, teller
 from shohin.targets import get_target
 from shohin.train import Task
@@ -27,7 +27,7 @@ from shohin.train import Task
 
 def ship(
     net: Module | Task, data: Any = None, *, device: str = "cortex-m55", flash: Any = None, ram: Any = None, to: str | Path = "shipped",
-    plans: Mapping[str, Plan] | None = None, finetune: int = 0, distill: float = 0.0, reading: Reading = PLAIN,
+    plans: Mapping[str, Plan] | None = None, finetune: int = 0, distill: float = 0.0, judged: int = JUDGED, reading: Reading = PLAIN,
     at: Callable[[tuple[int, ...]], Module] | None = None, name: str = "", seed: int = 0, fresh: bool = False, progress: bool | Teller | None = None,
 ) -> Shipment:  # fmt: skip
     """Quantize, export, measure and compare; over budget, try what would make it fit. All on the artefact itself.
@@ -42,6 +42,7 @@ def ship(
         finetune: epochs of training for the int8 network (quantization-aware) and for networks that lost channels or
             resolution, or for what each of ``plans`` makes; needs labels.
         distill: the share of the loss, in training, that asks to answer like ``net`` (``compress.distill``).
+        judged: at most so many examples judge.
         reading: how files become examples.
         at: ``at(shape)`` gives the network for examples of that shape, where it cannot take them itself (an imported one).
         name: what the network is called in what is printed; by default its class.
@@ -59,13 +60,13 @@ def ship(
     """
     started = time.perf_counter()
     budget, target, training = Budget(flash=flash, ram=ram), get_target(device), Training(epochs=finetune, distill=distill, seed=seed)
-    subject = replace(subject_of(net, data, reading), at=at)
+    subject = replace(subject_of(net, data, reading, judged), at=at)
     if finetune and subject.train is None:
         raise DataError("ship: --finetune needs labels: a folder whose subfolders are labels, .npz with x and y, or a task")
     if finetune and isinstance(subject.net, Stored):
         raise StateError("ship: the network of a file without its Python is for evaluation; to train it, give a task file that loads the values "
                          "(sh.load(path, into=net))")
-    kept = Kept(to, parts(subject, device, training, plans or {}), fresh=fresh)
+    kept = Kept(to, parts(subject, device, training), fresh=fresh)
     told = progress if isinstance(progress, Teller) else teller(progress)
     shared: dict[str, Any] = {"subject": subject, "budget": budget, "device": target.name, "kept": kept, "training": training, "told": told,
                               "name": name or type(subject.net).__name__}  # fmt: skip
