@@ -14,11 +14,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from shohin.cli import demo_all, demo_job, diff_job, machine, search_job, ship_job
+from shohin.cli import compress_bench, demo_all, demo_job, diff_job, machine, search_job, ship_job
 from shohin.cli import profile as profile_job
 from shohin.cli.network_file import KINDS
 from shohin.core.errors import BudgetError, ShohinError
 from shohin.deploy.budget import Budget
+from shohin.nn.models import NETWORKS
 from shohin.search.strategies import STRATEGIES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -57,7 +58,7 @@ def demo(
     run: Annotated[Path, typer.Option(help="Folder of this run; the same folder goes on where it was.")] = Path("runs/demo"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew, whatever the folder holds.")] = False,
     all: Annotated[bool, typer.Option("--all", help="Every method of compression on both networks, one report.")] = False,
-    epochs: Annotated[int, typer.Option(min=1, help="With --all: training under each method.")] = 1,
+    epochs: Annotated[int, typer.Option(min=1, help="With --all: training under each method.")] = 2,
 ) -> None:
     """Train two networks on Fashion-MNIST, quantize them, run them on the host and on an emulated board, and report."""
     folder = run if not quick or str(run) != "runs/demo" else Path("runs/quick")
@@ -188,6 +189,32 @@ def devices(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fal
 def doctor(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """What this machine can build and run, and how to get what is missing."""
     _guarded(lambda: machine.doctor(console, json=json), json=json)
+
+
+bench = typer.Typer(no_args_is_help=True, help="Benchmarks that say more than one run does.")
+app.add_typer(bench, name="bench")
+
+
+@bench.command(name="compress")
+def bench_compress(
+    task: Annotated[list[str] | None, typer.Argument(help="Task files, or fashion-mnist (the default) with the demo's networks.")] = None,
+    network: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(NETWORKS)}; several.")] = None,
+    plan: Annotated[list[str] | None, typer.Option(help="Names of plans (one a method by default); several.")] = None,
+    budget: Annotated[list[float] | None, typer.Option(help="Fractions of the float artefact's flash; 1 is no budget; several.")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Seeds; intervals are over them; several.")] = None,
+    track: Annotated[list[str] | None, typer.Option(help="closed: calibration alone; open: with training; both by default.")] = None,
+    device: Annotated[str, typer.Option(help="The device that artefacts are for.")] = "cortex-m55",
+    float_epochs: Annotated[int, typer.Option(min=1, help="Training of the float networks.")] = 10,
+    epochs: Annotated[int, typer.Option(min=1, help="Training under a plan, on the open track.")] = 2,
+    images: Annotated[int, typer.Option(min=0, help="Only so many images of fashion-mnist; 0 is all.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    out: Annotated[Path, typer.Option(help="Folder of the rows; the same command goes on where it was.")] = Path("runs/bench-compress"),
+) -> None:
+    """Methods of compression beside each other: task x network x plan x budget x seed; CSV and pictures with intervals."""
+    config = compress_bench.Config(tasks=tuple(task or (compress_bench.FASHION,)), networks=tuple(network or NETWORKS), plans=tuple(plan or ()), budgets=tuple(budget or (1.0,)),
+                                   seeds=tuple(seed or (0,)), tracks=tuple(track or compress_bench.TRACKS), device=device, float_epochs=float_epochs, epochs=epochs,
+                                   images=images, workers=workers, folder=out)  # fmt: skip
+    _guarded(lambda: compress_bench.run(config, console))
 
 
 __all__ = ["app"]

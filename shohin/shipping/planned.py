@@ -49,13 +49,17 @@ class Planned(Run):
     def _candidate(self, name: str, plan: Plan) -> None:
         subject, epochs = self.subject, self.training.epochs
         methods = [m for _, m in plan.rules if m is not None]
-        rate = RATES[all(m.slot == "integers" for m in methods)]
         about = ", ".join(dict.fromkeys(m.scheme for m in methods)) or WHOLE
         made = lambda: plan.apply(subject.net, subject.calibration)
         if epochs:
-            self.add(name, f"{about}; trained for {epochs} epochs", lambda folder: self.trained(made(), subject, folder, rate), subject, str(plan))
+            self.add(name, f"{about}; trained for {epochs} epochs", lambda folder: self.trained(made(), subject, folder, rate_of(plan)), subject, str(plan))
         else:
             self.add(name, about, lambda _: (made(), ()), subject, str(plan))
 
 
-__all__ = ["Planned"]
+def rate_of(plan: Plan) -> float:
+    """The learning rate that a plan is trained with."""
+    return RATES[all(m is None or m.slot == "integers" for _, m in plan.rules)]
+
+
+__all__ = ["Planned", "rate_of"]

@@ -116,17 +116,8 @@ class Run:
 
     def trained(self, net: Module, subject: Subject, folder: Path, rate: float) -> tuple[Module, list[dict[str, Any]]]:
         """``net`` trained in place; the run in ``folder`` goes on where it was."""
-        assert subject.train is not None
-        batch = min(BATCH, len(subject.train))
-        steps = max(1, len(subject.train) // batch * self.training.epochs)
         self.told.pause()
-        loss: Callable[..., Any] = lambda net, x, y: subject.loss(net(x), y)
-        if self.training.distill:
-            loss = distill(loss, subject.net, alpha=self.training.distill)
-        history = fit(net, loss, subject.train, optim.adamw(rate, weight_decay=0.0).init(net), self.training.epochs, batch, schedule=optim.cosine(rate, steps),
-                      augment=subject.augment, test=subject.judged if isinstance(subject.judged, Dataset) else None, metric=subject.metric,
-                      run=folder / "training", seed=self.training.seed, progress=None if self.told.console else False)  # fmt: skip
-        return net.eval(), [asdict(r) for r in history]
+        return train(net, subject, self.training, folder, rate, progress=None if self.told.console else False)
 
     # -- before and after
     def _estimate(self) -> float:
@@ -178,6 +169,20 @@ class Run:
         return made
 
 
+def train(net: Module, subject: Subject, training: Training, folder: Path, rate: float, *, progress: bool | None) -> tuple[Module, list[dict[str, Any]]]:
+    """``net`` trained in place, Adam with a cosine from ``rate``, and the history; the run in ``folder`` goes on where it was."""
+    assert subject.train is not None
+    batch = min(BATCH, len(subject.train))
+    steps = max(1, len(subject.train) // batch * training.epochs)
+    loss: Callable[..., Any] = lambda net, x, y: subject.loss(net(x), y)
+    if training.distill:
+        loss = distill(loss, subject.net, alpha=training.distill)
+    history = fit(net, loss, subject.train, optim.adamw(rate, weight_decay=0.0).init(net), training.epochs, batch, schedule=optim.cosine(rate, steps),
+                  augment=subject.augment, test=subject.judged if isinstance(subject.judged, Dataset) else None, metric=subject.metric,
+                  run=folder / "training", seed=training.seed, progress=progress)  # fmt: skip
+    return net.eval(), [asdict(r) for r in history]
+
+
 def parts(subject: Subject, device: str, training: Training) -> dict[str, str]:
     """What the candidates' numbers depend on; the budget is no part of it."""
     arrays = {"calibration": subject.calibration, "judged": subject.test, "labels": subject.labels}
@@ -195,4 +200,4 @@ def _hash(a: Any) -> str:
     return f"{array.dtype}{array.shape}{hashlib.blake2b(array.reshape(-1).view(np.uint8).data, digest_size=16).hexdigest()}"
 
 
-__all__ = ["INT8", "WHOLE", "Run", "Training", "parts"]
+__all__ = ["INT8", "WHOLE", "Run", "Training", "parts", "train"]

@@ -105,4 +105,6 @@ def test_every_method_of_the_registry(tiny: Path) -> None:
     done = RUN.invoke(app, ["demo", "--all", "--quick", "--device", "host", "--run", str(tiny)])
     assert done.exit_code == 0, done.output
     result = json.loads((tiny / "all" / "result.json").read_text())
-    assert [c["name"] for c in result["candidates"]] == ["float32", *plans(), "distilled"] and not result["skipped"], result["skipped"]
+    refused = [line.split(": ")[1] for line in result["skipped"]]
+    assert all("would need" in line for line in result["skipped"]), "only factors that would not pay on this small network"
+    assert [c["name"] for c in result["candidates"]] == ["float32", *(n for n in plans() if n not in refused), "distilled"]
