@@ -132,8 +132,8 @@ def most(bits: int) -> int:
     return 2 ** (bits - 1) - 1
 
 
-def contraction(w: Any, b: Any, norm: Sequence[Any] | None, s_x: Any, s_y: Any, place: str = "", bits: int = 8) -> Constants:
-    """Q2. w (out, ...), b (out,) or None. An error where it cannot hold: it names the place and the channel."""
+def contraction(w: Any, b: Any, norm: Sequence[Any] | None, s_x: Any, s_y: Any, place: str = "", bits: int = 8, given: Sequence[float] | None = None) -> Constants:
+    """Q2. w (out, ...), b (out,) or None; ``given`` scales stand for max|w| / 127. An error where it cannot hold: it names the place and the channel."""
     top_q = f32(most(bits))
     w = np.asarray(w, f32)
     out = w.shape[0]
@@ -146,6 +146,7 @@ def contraction(w: Any, b: Any, norm: Sequence[Any] | None, s_x: Any, s_y: Any, 
         _refuse(~finite, place, "weights, bias or batch-norm values are not finite")
         _refuse(np.abs(b_eff) >= LIMIT_BIAS, place, "the bias is 2^60 or more")
         _refuse(top > MOST, place, f"the weights are above {most(bits)} * 2^40")
+        top = top if given is None else np.broadcast_to(np.asarray(given, f32), top.shape)
         need = np.abs(b_eff) / ((s_x * np.abs(k)) * f32(2.0**22))
         s_w = np.maximum(np.maximum(top, need), LEAST)
         wide = s_w.reshape(-1, *(1,) * (w.ndim - 1))

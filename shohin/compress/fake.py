@@ -191,7 +191,7 @@ class Fake:
         w, k, b, b_eff = self.folded(step)
         s_x, s_y = self.scale(step.inputs[0]).s, self.scale(step.output).s
         top = float(definitions.most(step.bits))
-        s_w = stop_gradient(widened(w, k, b_eff, s_x, top))
+        s_w = stop_gradient(widened(w, k, b_eff, s_x, top, step.scale))
         q_w = quant.quantize(w, move.reshape(s_w, (-1, *(1,) * (w.ndim - 1))), -top, top)
         total = exact(step, x, q_w)
         if step.norm is not None and self.owner(step.norm)[0]:
@@ -263,11 +263,11 @@ def moments(y: Tensor) -> tuple[Tensor, Tensor]:
     return mean, reduce.mean(centred * centred, axis=axes)
 
 
-def widened(w: Tensor, k: Tensor, b_eff: Tensor, s_x: Tensor, most: float = 127.0) -> Tensor:
-    """s_w of Q2, for integers up to ``most``."""
+def widened(w: Tensor, k: Tensor, b_eff: Tensor, s_x: Tensor, most: float = 127.0, given: Sequence[float] | None = None) -> Tensor:
+    """s_w of Q2, for integers up to ``most``, or as it was given."""
     w, k, b_eff = stop_gradient(w), stop_gradient(k), stop_gradient(b_eff)
     size = math.abs(w)
-    top = (reduce.max(size, axis=tuple(range(1, w.ndim))) if w.ndim > 1 else size) / most
+    top = (reduce.max(size, axis=tuple(range(1, w.ndim))) if w.ndim > 1 else size) / most if given is None else move.asarray(given, dtype=dtypes.float32)
     need = math.abs(b_eff) / ((s_x * math.abs(k)) * 2.0**22)
     return math.maximum(math.maximum(top, need), 2.0**-40)
 

@@ -130,7 +130,7 @@ def _contract(step: Contract, params: Sequence[Array], x: Grid, y: Grid) -> Cons
     if step.op is None:
         w = np.broadcast_to(w.reshape(-1), (step.channels,))
     b = None if step.bias is None else np.broadcast_to(params[step.bias].reshape(-1), (step.channels,))
-    c = d.contraction(w, b, norm_of(step, params), x.s, y.s, step.place, step.bits)
+    c = d.contraction(w, b, norm_of(step, params), x.s, y.s, step.place, step.bits, step.scale)
     return {"q_w": c.q_w, "q_b": c.q_b, "M": c.M, **_bounds(step.clamp, y)}
 
 

@@ -75,6 +75,8 @@ class Contract(Step):
     terms: int
     bits: int
     shape: Shape
+    scale: tuple[float, ...] | None
+    """The weights' scales where they came with the network, one or one an output channel."""
 
 
 @dataclass(frozen=True)

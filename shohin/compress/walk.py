@@ -41,6 +41,8 @@ RULES: dict[str, Callable[[Walk, Node], None]] = {}
 """``Quant.rule`` (or ``Quant.kind``) -> what makes steps of a node; filled by ``regions``."""
 
 
+GIVEN = "Q1 given grid"
+
 STATES: dict[str, Callable[[Walk, Node, int], tuple[str, int] | None]] = {}
 """``Quant.rule`` of an operator with a state -> the grid and bits of its operand k, if that is a state."""
 
@@ -239,7 +241,7 @@ class Walk:
         ``inner`` names grids of what lies inside."""
         last, clamp, nodes = (node.results[0], None, [node]) if grids else self.clamps(node.results[0], [node])
         if not grids:
-            self.observed[node.place] = last
+            self.range(node, last)
         results = (last, *node.results[1:])
         for k, (var, (name, bits)) in enumerate(zip(results, grids or [(node.place, 8)], strict=True)):
             self.ids[var] = self.new(var, name, bits)
@@ -251,11 +253,39 @@ class Walk:
 
     def result(self, node: Node, last: Var, fixed: tuple[float, int] | None = None, bits: int = 8) -> int:
         """A new value on a grid of its own, whose range is that of ``last``."""
-        self.observed[node.place] = last
         if fixed is not None:
             self.fixed[node.place] = (*fixed, 8)
+        self.range(node, last)
         self.ids[last], self.producer[last] = self.new(last, node.place, bits), node.place
         return self.ids[last]
+
+    def range(self, node: Node, last: Var) -> None:
+        """The grid at the place of ``node`` is that of ``last``: given with the network, or made for its range."""
+        self.observed[node.place] = last
+        made = self.parameters.made.get(last)
+        if made is not None and quant_of(made).rule == GIVEN:
+            self.fixed[node.place] = self.given(made)
+
+    def given(self, node: Node) -> Fixed:
+        """The grid that comes with the network, on int8: what is counted from 0 is 128 less."""
+        of = dict(node.attrs["config"])
+        if len(of["scale"]) != 1 or of["high"] - of["low"] not in (254, 255) or of["low"] not in (0, -127, -128):
+            raise self.refuse(node, f"a grid of integers from {of['low']} to {of['high']} with {len(of['scale'])} scales; one of 256 steps with one scale has a definition")
+        return of["scale"][0], of["zero"] - (128 if of["low"] == 0 else 0), 8
+
+    def scale_of(self, weight: Var) -> tuple[float, ...] | None:
+        """The scales that come with a weight."""
+        made = self.parameters.made.get(weight)
+        while made is not None and quant_of(made).layout == "order":
+            made = self.parameters.made.get(made.operands[0])
+        return dict(made.attrs["config"])["scale"] if made is not None and quant_of(made).rule == GIVEN else None
+
+    def marked(self, var: Var, before: Sequence[Node]) -> tuple[Var, list[Node]]:
+        """The given grid that follows as sole consumer, taken in."""
+        node = self.sole(var)
+        if node is None or quant_of(node).rule != GIVEN:
+            return var, list(before)
+        return node.results[0], [*before, node]
 
     def shared(self, node: Node, source: int) -> int:
         var = node.results[0]
@@ -299,6 +329,7 @@ class Walk:
             clamp = more if clamp is None else (min(max(clamp[0], a), b), min(max(clamp[1], a), b))
             nodes.append(node)
             var = node.results[0]
+        var, nodes = self.marked(var, nodes)
         return var, clamp, nodes
 
     # -- the walk

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,12 @@ from ml_dtypes import iinfo
 from shohin.core import dtypes
 from shohin.interop.builder import Builder, Value, constant
 from shohin.interop.foreign import Node
+from shohin.interop.onnx import layers
 from shohin.interop.onnx.table import attr, dtype_of, operator, refuse
-from shohin.interop.words import arrange
+from shohin.interop.words import arrange, contract
 from shohin.interop.words.elementwise import cast, elementwise
 from shohin.ops import math
+from shohin.ops.grid import on_grid
 
 
 def _spread(b: Builder, v: Value, x: Value, axis: int, block: int) -> Value:
@@ -47,28 +50,53 @@ def _on_grid(x: Any, scale: Any, zero: Any, dtype: Any) -> Any:
     return math.clip(math.round_ste(x / scale) + zero, float(limits.min), float(limits.max))
 
 
-def _faked(x: Any, scale: Any, zero: Any, dtype: Any) -> Any:
-    """Quantized and back: the value on its grid, whose gradient passes straight through."""
-    return (_on_grid(x, scale, zero, dtype) - zero) * scale
-
-
-@operator("DequantizeLinear", becomes="`(q - zero) scale`; after its quantizing: one function with a straight-through gradient")
+@operator("DequantizeLinear", becomes="`(q - zero) scale`; after its quantizing: one function with a straight-through gradient, whose grid a plan takes")
 def dequantize(b: Builder, node: Node, q: Value, scale: Value, zero: Value | None = None) -> Value:
-    axis, block = attr(node, "axis", 1), attr(node, "block_size", 0)
+    return real(b, q, scale, zero, attr(node, "axis", 1), attr(node, "block_size", 0))
+
+
+def real(b: Builder, q: Value, scale: Value, zero: Value | None, axis: int, block: int = 0) -> Value:
+    """What integers stand for; a constant keeps its scales, an activation that was quantized just before is one function."""
     to = scale.dtype
     if q.data is not None and scale.data is not None and (zero is None or zero.data is not None):
         grid = _spread(b, scale, q, axis, block).data
-        offset = 0 if zero is None else _spread(b, zero, q, axis, block).data.astype(np.float32)  # type: ignore[union-attr]
-        return constant(((q.data.astype(np.float32) - offset) * grid.astype(np.float32)).astype(to), q.name)  # type: ignore[union-attr]
+        offset = np.float32(0) if zero is None else _spread(b, zero, q, axis, block).data.astype(np.float32)  # type: ignore[union-attr]
+        middle = {dtypes.int8: 0, dtypes.uint8: 128}.get(q.dtype)
+        own = np.asarray(grid, np.float32).reshape((1,) * (q.rank - grid.ndim) + grid.shape) if np.all(offset == middle) and not block else None  # type: ignore[union-attr]
+        return replace(constant(((q.data.astype(np.float32) - offset) * grid.astype(np.float32)).astype(to), q.name), grid=own)  # type: ignore[union-attr]
     step = b.made.get(q.key) if q.data is None else None
     if step is not None and step.call is _quantized and to == dtypes.float32:
         key, *grid = (getattr(v, "value", v) for v in step.inputs)
         mine = [0.0 if v is None else float(v.data.reshape(-1)[0]) if v.data is not None and v.size == 1 else None for v in (scale, zero)]
         if mine == grid:
             source = Value(shape=q.shape, dtype=dtypes.float32, order=q.order, key=key)
-            return b.emit(_faked, [source, *mine], q.order, {"dtype": q.dtype})
+            limits = iinfo(q.dtype)
+            return b.emit(on_grid, [source], q.order, {"scale": mine[0], "zero": int(mine[1] or 0), "low": int(limits.min), "high": int(limits.max)})
     scale = _spread(b, scale, q, axis, block)
     x = cast(b, q, dtypes.float32)
     if zero is not None:
         x = elementwise(b, math.subtract, x, cast(b, _spread(b, zero, q, axis, block), dtypes.float32))
     return cast(b, elementwise(b, math.multiply, x, cast(b, scale, dtypes.float32)), to)
+
+
+def _back(b: Builder, x: Value, scale: Value, zero: Value) -> Value:
+    """Onto a grid of one scale."""
+    step, offset = (arrange.shaped(b, v, ()) for v in (scale, zero))
+    return elementwise(b, _quantized, x, step, cast(b, offset, dtypes.float32), dtype=zero.dtype)
+
+
+@operator("QLinearConv", becomes="the convolution of what its integers stand for, between two grids")
+def conv(b: Builder, node: Node, x: Value, x_scale: Value, x_zero: Value, w: Value, w_scale: Value, w_zero: Value, y_scale: Value, y_zero: Value,
+         bias: Value | None = None) -> Value:  # fmt: skip
+    if bias is not None:
+        unit = b.array(x_scale, "x_scale").reshape(()) * b.array(w_scale, "w_scale").reshape(-1)
+        bias = constant((b.array(bias, "B").astype(np.float32) * unit).astype(np.float32), bias.name)
+    y = layers.conv(b, node, real(b, x, x_scale, x_zero, 1), real(b, w, w_scale, w_zero, 0), bias)
+    return _back(b, y, y_scale, y_zero)
+
+
+@operator("QLinearMatMul", becomes="the product of what its integers stand for, between two grids")
+def matmul(b: Builder, node: Node, x: Value, x_scale: Value, x_zero: Value, w: Value, w_scale: Value, w_zero: Value, y_scale: Value, y_zero: Value) -> Value:
+    row, column = x_scale.size > 1, w_scale.size > 1
+    y = contract.matmul(b, real(b, x, x_scale, x_zero, -2 if row else 0), real(b, w, w_scale, w_zero, -1 if column else 0))
+    return _back(b, y, y_scale, y_zero)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from shohin import nn
+from shohin.compress.operators.given import OnGrid
+from shohin.compress.weights import reparametrize
 from shohin.core import dtypes
 from shohin.core.cells import Param
 from shohin.core.errors import ForeignError
@@ -67,13 +70,17 @@ def conv(b: Builder, x: Value, w: Value, bias: Value | None, *, stride: Sequence
         else:
             kind = (nn.ConvTranspose1d if one else nn.ConvTranspose2d) if transposed else (nn.Conv1d if one else nn.Conv2d)
             layer = kind(x.shape[1], outputs, size, groups=groups, bias=False, **settings)
-        return filled(layer, weight, data_of(bias))
+        return filled(layer, weight, data_of(bias), None if w.grid is None else np.transpose(w.grid, last))
 
     path = b.new_layer("conv", ("conv", transposed, identity(w), identity(bias), *sorted(attrs.items())), make, () if bias is not None else ("bias",))
     return b.layer(path, [b.lay(x, order)], order)
 
 
-def filled(layer: Any, weight: Any, bias: Any) -> Any:
+def filled(layer: Any, weight: Any, bias: Any, grid: Any = None) -> Any:
+    """``grid``: the scales of weights that the origin holds as integers; the layer keeps to them."""
+    if grid is not None:
+        axis = next((d for d, n in enumerate(grid.shape) if n > 1), 0)
+        reparametrize(layer, "weight", OnGrid(tuple(grid.reshape(-1).tolist()), axis))
     layer.weight = Param(np.ascontiguousarray(weight))
     layer.bias = None if bias is None else Param(np.ascontiguousarray(bias).reshape(-1))
     return layer
@@ -115,7 +122,7 @@ def linear(b: Builder, x: Value, w: Value, bias: Value | None, *, alpha: float =
 
     def make() -> nn.Module:
         layer = nn.Linear(w.shape[1], w.shape[0], bias=False)
-        return filled(layer, weight, scaled(data_of(bias), beta))
+        return filled(layer, weight, scaled(data_of(bias), beta), w.grid if alpha == 1 else None)
 
     path = b.new_layer("linear", ("linear", identity(w), identity(bias), w.shape, alpha, beta, columns), make, () if bias is not None else ("bias",))
     if source.order[-1] != source.rank - 1:
@@ -176,7 +183,7 @@ def matmul(b: Builder, x: Value, y: Value) -> Value:
 
 def _turned(w: Value) -> Value:
     assert w.data is not None
-    return constant(w.data.T, w.name)
+    return replace(constant(w.data.T, w.name), grid=None if w.grid is None else w.grid.T)
 
 
 def _sides(b: Builder, v: Value) -> tuple[Value, bool]:
