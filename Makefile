@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 ARGS   ?=
+JOBS   ?= auto
 
 # A stamp is named after the content of pyproject.toml, so an install happens once per set of dependencies.
 KEY    := $(shell cksum < pyproject.toml | cut -d' ' -f1)
@@ -22,11 +23,11 @@ setup: $(STAMP)  ## make .venv and install shohin into it
 demo: $(STAMP)  ## train, compress and run a small network
 	$(VENV)/bin/shohin demo $(ARGS)
 
-test: $(STAMP)-test  ## the fast tests; ARGS="-k name" is passed to pytest
-	$(PY) -m pytest $(ARGS)
+test: $(STAMP)-test  ## the fast tests; ARGS="-k name" is passed to pytest, JOBS=1 runs one at a time
+	$(PY) -m pytest -n $(JOBS) --maxprocesses 4 --dist worksteal $(ARGS)
 
 test-all: $(STAMP)-test  ## all tests, the slow ones too
-	$(PY) -m pytest -m "" $(ARGS)
+	$(PY) -m pytest -n $(JOBS) --maxprocesses 4 --dist worksteal -m "" $(ARGS)
 
 lint: $(STAMP)-lint  ## ruff, pyright (basic, then strict for the lower layers), import directions
 	@failed=0; for check in "ruff check ." "pyright" "pyright -p pyright.strict.json" \
@@ -39,9 +40,9 @@ bench: $(STAMP)  ## the benchmarks, peers in .venv-peers; ARGS="train ds-cnn" as
 mutants: $(STAMP)-test  ## break the code on purpose and see the tests notice
 	$(PY) -m tests.mutants $(ARGS)
 
-docs: $(STAMP)  ## build the documentation into site/ (installs mkdocs-material)
-	$(PY) -m pip install -q mkdocs-material
-	$(PY) -m mkdocs build
+docs: $(STAMP)  ## build the documentation into site/; a warning is an error
+	$(PY) -m pip install -q -e '.[docs]'
+	$(PY) -m mkdocs build --strict
 
 emulators:  ## qemu-system-arm, qemu-user, gcc and libc headers, from Debian (REQUIRE_EMULATORS=1: fail without)
 	@sh tests/emulators.sh

@@ -9,6 +9,7 @@ from typing import Any
 from bench import record
 from bench.peers import PEERS, versions
 from bench.sides import geometric
+from bench.train import of_roof
 
 README = Path(__file__).with_name("README.md")
 HEAD = """# Benchmarks
@@ -58,14 +59,15 @@ def train() -> str:
     rows = latest("train", lambda r: (r["network"], r["threads"]))
     if not rows:
         return ""
-    parts = ["## A training step", "", "Forward, backward, SGD with momentum. Memory: ours is arena, cells and batch; PyTorch's the growth of peak resident memory.", ""]
+    parts = ["## A training step", "", "Forward, backward, SGD with momentum. Memory: ours is arena, cells and batch; PyTorch's the growth of peak resident memory. "
+             "The roof is each step's max(FLOP / peak, bytes / bandwidth), summed; the fraction is that of the quickest round.", ""]
     for threads in sorted({r["threads"] for r in rows}, reverse=True):
         some = [r for r in rows if r["threads"] == threads]
         lines = [[f"{r['network']} b{r['batch']}", *(ms(r, m) for m in ("shohin", "eager", "channels_last", "compile")),
                   f"**{r['ratio']:.2f}x** {r['best']}" if r["ratio"] else "-", f"{r['ratio_quickest']:.2f}x" if r["ratio"] else "-",
-                  f"{r['bytes']['shohin'] / 1e6:.0f} MB", f"{r['memory_ratio']:.2f}x" if r["memory_ratio"] else "-"] for r in some]  # fmt: skip
+                  f"{r['bytes']['shohin'] / 1e6:.0f} MB", f"{r['memory_ratio']:.2f}x" if r["memory_ratio"] else "-", f"{of_roof(r):.0%}" if "roof_ms" in r else "-"] for r in some]  # fmt: skip
         parts += [f"{threads} threads" if threads > 1 else "1 thread", ""]
-        parts += [table(("network", "Shohin ms", "eager", "channels_last", "compile", "ratio to the best", "quickest", "memory", "of PyTorch's"), lines), ""]
+        parts += [table(("network", "Shohin ms", "eager", "channels_last", "compile", "ratio to the best", "quickest", "memory", "of PyTorch's", "of the roof"), lines), ""]
         parts += [f"Geometric mean {geometric([r['ratio'] for r in some if r['ratio']]):.2f}x ({geometric([r['ratio_quickest'] for r in some if r['ratio']]):.2f}x by the quickest).", ""]
         parts += sorted({f"{r['network']}, {mode}: {note.splitlines()[-1][:160]}" for r in some for mode, note in r["notes"].items()}) + [""]
     return "\n".join([*parts, under(rows)])

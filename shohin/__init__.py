@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from shohin.core.provided import provide
 from shohin.core.version import __version__ as __version__
 
 _MODULES = "compress data deploy nn optim search testing train"
@@ -43,11 +44,12 @@ _NAMES = {
     "shohin.interop.pytorch.importer": "from_torch",
     "shohin.interop.state_dict": "load_state_dict",
     "shohin.transforms.channels": "channels",
-    "shohin.deploy.cost": "cost",
+    "shohin.costs.cost": "cost",
     "shohin.deploy.export": "export",
     "shohin.deploy.measure": "compare measure",
     "shohin.deploy.profile": "profile",
     "shohin.deploy.torch_module": "as_torch",
+    "shohin.deploy.coreai": "CoreAI to_coreai",
     "shohin.deploy.onnx_runtime": "onnx_runtime",
     "shohin.shipping.ship": "Shipment ship",
     "shohin.report.page": "write_report",
@@ -56,6 +58,8 @@ _TABLE = {name: module for module, names in _NAMES.items() for name in names.spl
 _RENAMED = {"bool": ("shohin.core.dtypes", "bool_"), "seed": ("shohin.ops.random", "seed"), "random": ("shohin.ops.random", None),
             "loop": ("shohin.core.loop", None), "tree": ("shohin.core.trees", None), "primitive": ("shohin.ops.primitive", "primitive")}  # fmt: skip
 pi, e, inf, nan, newaxis = 3.141592653589793, 2.718281828459045, float("inf"), float("nan"), None
+
+provide("meter", lambda: import_module("shohin.costs.meter").meter)  # a budget of channels asks for it, below
 
 
 def __getattr__(name: str) -> Any:

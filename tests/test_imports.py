@@ -36,8 +36,9 @@ layer("train", "nn", "optim", "data", "targets")
 layer("compress", "nn", "optim", "data", "targets")
 layer("interop", "compress")  # quantized files bring grids
 layer("deploy", "train", "compress", "interop")
-layer("search", "deploy")  # nobody but cli imports it
-layer("shipping", "deploy")
+layer("costs", "deploy")  # models of what deploy measures
+layer("search", "costs")  # nobody but cli imports it
+layer("shipping", "costs")
 layer("report", "shipping")
 layer("testing", "deploy")
 layer("cli", "search", "report", "testing")

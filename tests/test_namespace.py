@@ -7,7 +7,7 @@ import pytest
 import shohin as sh
 
 NAMES = sorted(sh._TABLE) + sorted(sh._RENAMED)
-EXTRAS = {"as_torch", "from_torch", "onnx_runtime", "write_report"}
+EXTRAS = {"CoreAI", "as_torch", "from_torch", "onnx_runtime", "to_coreai", "write_report"}
 LATER = {"channels", "cost", "export", "compare", "measure", "evaluate", "fit", "Task", "load", "save"}
 
 

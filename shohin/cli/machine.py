@@ -13,7 +13,7 @@ from shohin.core.errors import ShohinError
 from shohin.targets import get_target, target_names
 from shohin.targets.host import CPU
 from shohin.targets.toolchain import find_compiler, zig
-from shohin.targets.wasm32 import node
+from shohin.targets.wasm32 import chromium, node
 
 
 def devices(console: Console, *, json: bool = False) -> None:
@@ -42,6 +42,10 @@ def doctor(console: Console, *, json: bool = False) -> None:
         found.append((f"Node for WebAssembly ({node()})", True, ""))
     except ShohinError as error:
         found.append(("Node for WebAssembly", False, str(error)))
+    try:
+        found.append((f"Chromium for pages of networks ({chromium()})", True, ""))
+    except ShohinError as error:
+        found.append(("Chromium for pages of networks", False, str(error)))
     for package, extra, use in EXTRAS:
         found.append((f"{package} ({use})", importlib.util.find_spec(package) is not None, f"pip install 'shohin[{extra}]'"))
     if json:
@@ -51,4 +55,5 @@ def doctor(console: Console, *, json: bool = False) -> None:
         console.print(f"{'ok      ' if ok else 'missing '}{what}" + ("" if ok else f": {remedy}"), soft_wrap=True, markup=False)
 
 
-EXTRAS = (("onnx", "onnx", "ONNX files"), ("torch", "torch", "PyTorch networks"), ("PIL", "images", "images as inputs"), ("jinja2", "report", "report.html"))
+EXTRAS = (("onnx", "onnx", "ONNX files"), ("torch", "torch", "PyTorch networks"), ("PIL", "images", "images as inputs"), ("jinja2", "report", "report.html"),
+          ("coreai", "coreai", "Apple's .aimodel"))

@@ -124,6 +124,8 @@ def show(found: Shipment, console: Console) -> None:
         console.print(f"note: {note}", soft_wrap=True)
     for line in found.short:
         console.print(f"int8 falls short: {line}", soft_wrap=True)
+    for line in found.doubts:
+        console.print(f"warning: {line}", soft_wrap=True, style="bold yellow", markup=False)
     for line in found.skipped:
         console.print(f"not tried: {line}", soft_wrap=True)
     console.print()

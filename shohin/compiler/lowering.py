@@ -279,20 +279,26 @@ class Lowering:
         if node.op.kind not in ("contraction", "window", "call"):
             return None
         packed = any(map(self._packed, node.operands))
-        role = lambda v: "packed" if self._packed(v) else "const" if v in self.consts else "temp"
+        role = lambda v: self._packed(v) or ("const" if v in self.consts else "temp")
         buffer = lambda v: Buffer("", v.shape, v.dtype, role(v))
-        call = KernelCall("", ("",) * len(node.operands), ("",), node.attrs, (), node.place)
+        call = KernelCall("", ("",) * len(node.operands), ("",), node.attrs, (), node.place, storage=self._storage(node))
         site = Site(call=call, operands=tuple(map(buffer, node.operands)), results=tuple(map(buffer, node.results)), machine=self.machine)
         found = claim(node.op.name, site)
         if isinstance(found, Kernel) and packed and found.pack is None:
             return Declined(f"{found.name}: the weights are packed, it takes dense ones")
         return found if found or found.why else None
 
-    def _packed(self, v: Var) -> bool:
-        """Is the value unpacked from constants (``Op.kind`` storage)? It is read in its packed form, never stored."""
+    def _packed(self, v: Var) -> str:
+        """The op that unpacks the value from constants (``Op.kind`` storage), if one does: it is read in its packed form, never stored."""
         while v in self.made and self.made[v].op.kind == "movement" and self.made[v].op.name != "concat":
             v = self.made[v].operands[0]
-        return v in self.made and self.made[v].op.kind == "storage" and self.made[v].operands[0] in self.consts
+        node = self.made.get(v)
+        return node.op.name if node is not None and node.op.kind == "storage" and node.operands[0] in self.consts else ""
+
+    def _storage(self, node: Node) -> Mapping[str, Any] | None:
+        """The attributes of the storage op that unpacks a node's weights as they are read."""
+        made = [self.made[v] for v in node.operands[1:2] if v in self.made and self._packed(v)]
+        return made[0].attrs if made and made[0].op.kind == "storage" else None
 
     def _dense(self, v: Var) -> Any:
         """The data of a value that is unpacked from constants; a kernel that packs anew asks for it."""
@@ -338,10 +344,11 @@ class Lowering:
         if chain:
             where = _coordinates(node)
             ports = (Port("epilogue", self._epilogue(node, chain, where, loop.Name("acc", node.results[0].dtype)), where),)
+        storage = self._storage(node)
         self.consts.update({v: self._dense(v) for v in node.operands if self._packed(v)})
         operands = tuple(self._buffer(v) for v in node.operands)
         out = self.name((chain or [node])[-1].results[0], "temp")
-        call = KernelCall(kernel.name, operands, (out,), node.attrs, ports, node.place)
+        call = KernelCall(kernel.name, operands, (out,), node.attrs, ports, node.place, storage=storage)
         if kernel.pack is not None:
             call = replace(call, operands=(*operands, *map(self._constant, kernel.pack(self._site(call), self.data))))
         self.steps.append(self._laid_out(call, kernel, node.operands[1]) if kernel.layout is not None else call)

@@ -25,6 +25,13 @@ def batches(calibration: Any) -> Iterator[tuple[np.ndarray[Any, Any], ...]]:
         yield tuple(a[start : start + BATCH] for a in arrays)
 
 
+def few(calibration: Any, count: int = 4) -> Any:
+    """The first examples of calibration data, labels included."""
+    if isinstance(calibration, Dataset):
+        return calibration.take(min(count, len(calibration)))
+    return tuple(x[:count] for x in calibration) if isinstance(calibration, tuple) else calibration[:count]
+
+
 def _array(x: Any) -> np.ndarray[Any, Any]:
     array = x.numpy() if isinstance(x, Tensor) else np.asarray(x)
     if array.dtype not in (np.float32, np.int32, np.int64):
@@ -32,4 +39,4 @@ def _array(x: Any) -> np.ndarray[Any, Any]:
     return array
 
 
-__all__ = ["BATCH", "batches"]
+__all__ = ["BATCH", "batches", "few"]

@@ -21,6 +21,11 @@ LEAST, MOST = f32(2.0**-40), f32(2.0**40)
 EXACT_FLOAT, EXACT_INT = 2**24, 2**31
 WIDE = 2.0**20
 LIMIT_BIAS = f32(2.0**60)
+BIAS = {8: 2.0**22, 16: 2.0**29}
+"""By bits of a contraction's input: how large its q_b may become."""
+GAIN = {8: 2.0**10, 16: WIDE}
+"""By bits of a result: the largest multiplier."""
+SUMS, MOST_TERMS = 49151, 2**15
 
 
 def rhe(v: Any) -> Any:
@@ -52,8 +57,8 @@ class Grid:
         return np.dtype(f"int{self.bits}")
 
 
-def grid(mn: Any, mx: Any, place: str = "") -> Grid:
-    """Q1: the grid of values in [mn, mx], zero included."""
+def grid(mn: Any, mx: Any, place: str = "", bits: int = 8) -> Grid:
+    """The grid of values in [mn, mx], zero included: Q1 (8 bits), or Q13 (16 bits, symmetric)."""
     if not (np.isfinite(mn) and np.isfinite(mx)):
         raise QuantizationError(
             f"{place or 'a value'} is not finite at calibration (min {mn}, max {mx}); look for NaN or inf in the "
@@ -61,6 +66,8 @@ def grid(mn: Any, mx: Any, place: str = "") -> Grid:
         )
     with np.errstate(over="ignore"):
         mn, mx = min(f32(mn), f32(0)), max(f32(mx), f32(0))
+        if bits == 16:
+            return Grid(f32(clip(f32(max(-mn, mx) / f32(32767)), LEAST, MOST)), 0, 16)
         s = f32(clip(f32((mx - mn) / f32(255)), LEAST, MOST))
         z = int(clip(rhe(f32(-128) - f32(mn / s)), f32(-128), f32(127)))
     return Grid(s, z)
@@ -90,6 +97,17 @@ def dequantize(q: Any, g: Grid) -> Array:
 
 
 # ------------------------------------------------------------------------------- Q2, constants of a contraction
+
+
+@dataclass(frozen=True)
+class Own:
+    """What a layer has of its own in Q2, an output channel: ``step`` instead of max|w| / top, ``shift`` added to b_eff."""
+
+    step: Any = None
+    shift: Any = None
+
+
+OWN = Own()
 
 
 @dataclass(frozen=True)
@@ -132,8 +150,16 @@ def most(bits: int) -> int:
     return 2 ** (bits - 1) - 1
 
 
-def contraction(w: Any, b: Any, norm: Sequence[Any] | None, s_x: Any, s_y: Any, place: str = "", bits: int = 8, given: Sequence[float] | None = None) -> Constants:
-    """Q2. w (out, ...), b (out,) or None; ``given`` scales stand for max|w| / 127. An error where it cannot hold: it names the place and the channel."""
+def room(size: Any, top: Any, terms: int) -> Any:
+    """Q13: the least s_w for which 32767 times the sum of |q_w| leaves an int32 room for q_b. ``size`` is the sum of
+    ``rhe(256 |w| / max|w|)``, an integer in any order, ``top`` is max|w|; of arrays and tensors alike."""
+    return top * ((size + terms / 2) / 256) / (SUMS - terms / 2)
+
+
+def contraction(w: Any, b: Any, norm: Sequence[Any] | None, s_x: Any, s_y: Any, place: str = "", bits: int = 8,
+                own: Own = OWN, widths: tuple[int, int] = (8, 8)) -> Constants:  # fmt: skip
+    """Q2, and Q13 where ``widths`` (bits of x and y) has a 16. w (out, ...), b (out,) or None. An error where it cannot hold:
+    it names the place and the channel."""
     top_q = f32(most(bits))
     w = np.asarray(w, f32)
     out = w.shape[0]
@@ -141,18 +167,24 @@ def contraction(w: Any, b: Any, norm: Sequence[Any] | None, s_x: Any, s_y: Any, 
     s_x, s_y = f32(s_x), f32(s_y)
     k, b_eff = fold(b, norm, out)
     with np.errstate(all="ignore"):
-        top = np.abs(rows).max(1, initial=0) / top_q
+        b_eff = b_eff if own.shift is None else b_eff + np.asarray(own.shift, f32)
+        largest = np.abs(rows).max(1, initial=0)
+        top = largest / top_q
         finite = np.isfinite(rows).all(1) & np.isfinite(b_eff) & np.isfinite(k)
         _refuse(~finite, place, "weights, bias or batch-norm values are not finite")
         _refuse(np.abs(b_eff) >= LIMIT_BIAS, place, "the bias is 2^60 or more")
         _refuse(top > MOST, place, f"the weights are above {most(bits)} * 2^40")
-        top = top if given is None else np.broadcast_to(np.asarray(given, f32), top.shape)
-        need = np.abs(b_eff) / ((s_x * np.abs(k)) * f32(2.0**22))
+        top = top if own.step is None else np.asarray(own.step, f32)
+        need = np.abs(b_eff) / ((s_x * np.abs(k)) * f32(BIAS[widths[0]]))
+        if widths[0] == 16:
+            _refuse(np.full(out, rows.shape[1] > MOST_TERMS), place, f"sums of more than {MOST_TERMS} products of int16 values")
+            parts = rhe(clip(np.abs(rows) / (largest / f32(256))[:, None], f32(0), f32(256))).sum(1, dtype=f32)
+            need = np.maximum(need, room(parts, largest, rows.shape[1]))
         s_w = np.maximum(np.maximum(top, need), LEAST)
         wide = s_w.reshape(-1, *(1,) * (w.ndim - 1))
         q_w = rhe(clip(w / wide, -top_q, top_q)).astype(np.int8)
         t = (s_x * s_w) * k
-        M = multiplier(t / s_y)
+        M = multiplier(t / s_y, GAIN[widths[1]])
         q_b = rhe(b_eff / t).astype(np.int32)
     return Constants(q_w, q_b, M, s_w, k, need > np.maximum(top, LEAST))
 
@@ -212,25 +244,25 @@ def prove(q_w: Array, q_b: Array, low: int, high: int, place: str) -> int:
 # --------------------------------------------------------------------------------------------------- Q7, the others
 
 
-def add_constants(scales: Sequence[Any], signs: Sequence[int], s_y: Any) -> tuple[Array, Array]:
+def add_constants(scales: Sequence[Any], signs: Sequence[int], s_y: Any, bits: int = 8) -> tuple[Array, Array]:
     """(m, M) of a sum of 2 to 4 values: ``m_i = rhe((s_i / s_max) * 2^14)``, negative for a subtrahend."""
     s = np.asarray(scales, f32)
     top = s.max()
     m = rhe((s / top) * f32(2.0**14)).astype(np.int32) * np.asarray(signs, np.int32)
     with np.errstate(all="ignore"):
-        return m, multiplier((top * f32(2.0**-14)) / f32(s_y))
+        return m, multiplier((top * f32(2.0**-14)) / f32(s_y), GAIN[bits])
 
 
-def mul_multiplier(s_a: Any, s_b: Any, s_y: Any) -> Array:
+def mul_multiplier(s_a: Any, s_b: Any, s_y: Any, bits: int = 8) -> Array:
     """Q7, product: ``M = (s_a * s_b) / s_y``."""
     with np.errstate(all="ignore"):
-        return multiplier((f32(s_a) * f32(s_b)) / f32(s_y))
+        return multiplier((f32(s_a) * f32(s_b)) / f32(s_y), GAIN[bits])
 
 
-def pool_multiplier(s_x: Any, s_y: Any, n: Any) -> Array:
+def pool_multiplier(s_x: Any, s_y: Any, n: Any, bits: int = 8) -> Array:
     """Q7, average pool: ``M_n = s_x / (s_y * float32(n))`` for every divisor in ``n``."""
     with np.errstate(all="ignore"):
-        return multiplier(f32(s_x) / (f32(s_y) * np.asarray(n, f32)))
+        return multiplier(f32(s_x) / (f32(s_y) * np.asarray(n, f32)), GAIN[bits])
 
 
 def regrid_multiplier(s_x: Any, s_y: Any) -> Array:
@@ -239,10 +271,10 @@ def regrid_multiplier(s_x: Any, s_y: Any) -> Array:
         return multiplier(f32(s_x) / f32(s_y), WIDE)
 
 
-def concat_multiplier(s_i: Any, s_y: Any) -> Array:
+def concat_multiplier(s_i: Any, s_y: Any, bits: int = 8) -> Array:
     """Q7, concat: ``M_i = s_i / s_y``; an equal grid gives 1."""
     with np.errstate(all="ignore"):
-        return multiplier(f32(s_i) / f32(s_y))
+        return multiplier(f32(s_i) / f32(s_y), GAIN[bits])
 
 
 # --------------------------------------------------------------------------------------------------------- Q8, tables

@@ -8,7 +8,7 @@ from typing import Any
 from shohin.compress.calibration import batches
 from shohin.compress.report import changes
 from shohin.compress.slots import Method
-from shohin.compress.steps import Contract, Entry, Float, Move, Program, Regrid, Step, Stored, Whole
+from shohin.compress.steps import Contract, Entry, Float, Format, Move, Program, Regrid, Step, Stored, Whole
 from shohin.compress.walk import module_of, walk
 from shohin.core.module import Module
 from shohin.core.op import Aval
@@ -20,14 +20,17 @@ def explain(before: Module, net: Module, example: Any, chosen: Mapping[str, Mapp
     first = next(batches(example))
     changed = changes(before, net)
     stays_float = lambda path: "integers" not in chosen.get(path, {})
-    bits = lambda path: vars(chosen[path]["integers"]).get("w", 8)
-    program, _ = walk(net, [Aval(x.shape, x.dtype) for x in first], stays_float, bits)
+    format = lambda path: getattr(chosen.get(path, {}).get("integers"), "format", Format())
+    program, _ = walk(net, [Aval(x.shape, x.dtype) for x in first], stays_float, format)
     rows = [("place", "scheme", "reason")]
     for step in program.steps:
         rows.append((step.place, *_line(step, program, changed)))
     widths = [max(len(r[i]) for r in rows) for i in range(2)]
     lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c}".rstrip() for a, b, c in rows]
-    return "\n".join([*lines, *(f"refused: {text}" for text in program.refused)])
+    kinds = dict.fromkeys(type(m) for slots in chosen.values() for m in slots.values())
+    mine = {kind: {p: m for p, slots in chosen.items() for m in slots.values() if type(m) is kind} for kind in kinds}
+    stays = [f"stays: {place}: {why}" for kind in kinds for place, why in kind.left(before, mine[kind]).items()]
+    return "\n".join([*lines, *stays, *(f"refused: {text}" for text in program.refused)])
 
 
 def _line(step: Step, program: Program, changed: Mapping[str, Sequence[str]]) -> tuple[str, str]:
@@ -47,7 +50,7 @@ def _line(step: Step, program: Program, changed: Mapping[str, Sequence[str]]) ->
         case Contract():
             absorbed = [n.partition("/")[2].partition("#")[0] for n in step.nodes[1:]]
             text = f"{step.terms} products a sum"
-            scheme = ", ".join([f"int8 x int{step.bits} -> int32 -> int8", *extra])
+            scheme = ", ".join([f"int{program.values[step.inputs[0]].bits} x int{step.bits} -> int32 -> {integers}", *extra])
             return scheme, text + (f", takes in {', '.join(absorbed)}" if absorbed else "")
         case Whole():
             return integers, "one operator, quantized whole"
@@ -56,4 +59,4 @@ def _line(step: Step, program: Program, changed: Mapping[str, Sequence[str]]) ->
         case _:
             absorbed = [n.partition("/")[2].partition("#")[0] for n in step.nodes[1:]]
             own = "a table of 256" if step.kind == "table" else "a grid of its own"
-            return "int8", own + (f", takes in {', '.join(absorbed)}" if absorbed else "")
+            return integers, own + (f", takes in {', '.join(absorbed)}" if absorbed else "")

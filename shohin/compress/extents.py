@@ -54,13 +54,13 @@ def fill(op: Op) -> str | None:
     return value if isinstance(value, str) and value in op.attrs else None
 
 
-def filled(op: Op, attrs: Mapping[str, Any], zero: int) -> dict[str, Any]:
-    """The attributes on int8: zero is the zero point, infinities are the ends of the range."""
+def filled(op: Op, attrs: Mapping[str, Any], zero: int, limits: tuple[int, int]) -> dict[str, Any]:
+    """The attributes on integers: zero is the zero point, infinities are the ends of the range."""
     name = fill(op)
     if name is None:
         return dict(attrs)
     value = attrs[name]
-    return {**attrs, name: zero if value == 0 else 127 if value > 0 else -128}
+    return {**attrs, name: zero if value == 0 else limits[value > 0]}
 
 
 __all__ = ["cut", "empty_windows", "fill", "filled", "solved", "terms"]

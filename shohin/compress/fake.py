@@ -9,11 +9,11 @@ are added in float64 and rounded once, so that the accumulator is float32(acc) i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from shohin.compress import definitions
+from shohin.compress import definitions, learned
 from shohin.compress.extents import fill
 from shohin.compress.freeze import given, norm_of, weight_of
 from shohin.compress.steps import (
@@ -58,7 +58,8 @@ class Scale:
 
 @dataclass
 class Fake:
-    """One pass. ``owner(norm)`` gives (uses the batch's statistics, momentum) of an absorbed batch norm."""
+    """One pass. ``owner(norm)`` gives (uses the batch's statistics, momentum) of an absorbed batch norm, ``own`` what contractions
+    have of their own, ``moving`` the grids whose steps are trained."""
 
     program: Program
     grids: Mapping[str, Scale]
@@ -66,21 +67,29 @@ class Fake:
     params: Sequence[Tensor]
     training: bool
     owner: Callable[[Any], tuple[bool, float]]
+    own: Mapping[str, definitions.Own]
+    moving: Collection[str]
     base: str = ""
 
     def run(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Every value of the program; those on a grid as integers in float32."""
-        self.now: dict[int, Tensor] = dict(zip(self.program.inputs, inputs, strict=True))
+        self.begin(inputs)
         for step in self.program.steps:
-            path = step.place.partition("/")[0]
-            with interp.at(f"{self.base}.{path}" if self.base and path else self.base or path):
-                if isinstance(step, Float):
-                    self.now.update(zip(step.outputs, self.floating(step), strict=True))
-                elif isinstance(step, Whole):
-                    self.now.update(zip(step.outputs, self.whole(step), strict=True))
-                else:
-                    self.now[step.output] = self.step(step)
+            self.advance(step)
         return [self.now[k] for k in range(len(self.program.values))]
+
+    def begin(self, inputs: Sequence[Tensor]) -> None:
+        self.now: dict[int, Tensor] = dict(zip(self.program.inputs, inputs, strict=True))
+
+    def advance(self, step: Step) -> None:
+        path = step.place.partition("/")[0]
+        with interp.at(f"{self.base}.{path}" if self.base and path else self.base or path):
+            if isinstance(step, Float):
+                self.now.update(zip(step.outputs, self.floating(step), strict=True))
+            elif isinstance(step, Whole):
+                self.now.update(zip(step.outputs, self.whole(step), strict=True))
+            else:
+                self.now[step.output] = self.step(step)
 
     def scale(self, value: int) -> Scale:
         v = self.program.values[value]
@@ -98,10 +107,19 @@ class Fake:
     def centred(self, value: int) -> Tensor:
         return self.now[value] - self.scale(value).z
 
+    def kept(self, step: Step) -> Mapping[str, Any]:
+        """The constants of a step, made anew where they follow from steps that are trained."""
+        numbers = (*step.inputs, step.output)
+        if not any(self.program.grid(k) in self.moving for k in numbers):
+            return self.constants[step.place]
+        *x, y = (self.program.grid(k) and self.scale(k) for k in numbers)
+        return {**self.constants.get(step.place, {}), **learned.constants(step, x, y)}
+
     def close(self, step: Step, acc: Tensor, M: Tensor) -> Tensor:
         """Q3."""
-        z, c = self.scale(step.output).z, self.constants[step.place]
-        lo, hi = (math.astype(c[k], dtypes.float32) for k in ("lo", "hi"))
+        z, c = self.scale(step.output).z, self.kept(step)
+        lo, hi = (math.astype(as_tensor(c[k]), dtypes.float32) for k in ("lo", "hi"))
+        acc = math.astype(acc, dtypes.float32)
         return quant.requantize(acc, M, lo - z, hi - z) + z
 
     def step(self, step: Step) -> Tensor:
@@ -113,27 +131,26 @@ class Fake:
                     return self.entered(self.params[step.param], self.scale(step.output))
                 return math.astype(self.constants[step.place]["q"], dtypes.float32)
             case Regrid():
-                return self.close(step, self.centred(step.inputs[0]), self.constants[step.place]["M"])
+                return self.close(step, self.centred(step.inputs[0]), self.kept(step)["M"])
             case Contract():
                 return self.contract(step)
             case Add():
-                m = self.constants[step.place]["m"]
-                parts = [self.centred(k) * math.astype(m[i], dtypes.float32) for i, k in enumerate(step.inputs)]
+                c = self.kept(step)
+                x = [self.summed(step, k) for k in step.inputs]
+                parts = [v * math.astype(c["m"][i], v.dtype) for i, v in enumerate(x)]
                 acc = parts[0]
                 for part in parts[1:]:
                     acc = acc + part
-                return self.close(step, acc, self.constants[step.place]["M"])
+                return self.close(step, acc, c["M"])
             case Mul():
-                a, b = (self.centred(k) for k in step.inputs)
-                return self.close(step, a * b, self.constants[step.place]["M"])
+                a, b = (self.summed(step, k) for k in step.inputs)
+                return self.close(step, a * b, self.kept(step)["M"])
             case Pool():
-                x = self.centred(step.inputs[0])
-                wide = step.terms > POOLED
-                acc = interp.bind(step.op, [math.astype(x, dtypes.float64) if wide else x], step.attrs)[0]
-                acc = math.astype(acc, dtypes.float32)
-                return move.reshape(self.close(step, acc, self.constants[step.place]["M"]), step.shape)
+                x = self.summed(step, step.inputs[0])
+                acc = interp.bind(step.op, [math.astype(x, dtypes.float64) if step.terms > POOLED else x], step.attrs)[0]
+                return move.reshape(self.close(step, acc, self.kept(step)["M"]), step.shape)
             case Concat():
-                M = self.constants[step.place]["M"]
+                M = self.kept(step)["M"]
                 parts = [self.close(step, self.centred(k), M[i]) for i, k in enumerate(step.inputs)]
                 return move.concat(parts, axis=step.axis)
             case Table():
@@ -143,6 +160,11 @@ class Fake:
                 return self.moved(step)
             case _:
                 raise TypeError(step.kind)
+
+    def summed(self, step: Step, value: int) -> Tensor:
+        """``centred`` in a float that holds the step's sums: float64 where one of its operands has 16 bits."""
+        x, wide = self.centred(value), any(self.program.values[k].bits == 16 for k in step.inputs)
+        return math.astype(x, dtypes.float64) if wide else x
 
     def entered(self, x: Tensor, g: Scale) -> Tensor:
         """Q1."""
@@ -178,27 +200,30 @@ class Fake:
             value, z = step.attrs[name], self.scale(step.output).z
             if value == 0:
                 return interp.bind(step.op, [q - z], step.attrs)[0] + z
-            return interp.bind(step.op, [q], {**step.attrs, name: 127.0 if value > 0 else -128.0})[0]
+            return interp.bind(step.op, [q], {**step.attrs, name: self.scale(step.output).limits[value > 0]})[0]
         rest = (*(self.now[k] for k in step.inputs[1:]), *map(as_tensor, step.constants))
         return interp.bind(step.op, [q, *rest], step.attrs)[0]
 
     # -- contractions
     def contract(self, step: Contract) -> Tensor:
-        x, c = self.centred(step.inputs[0]), self.constants[step.place]
+        x, into, out = self.centred(step.inputs[0]), self.scale(step.inputs[0]), self.scale(step.output)
         if not self.training:
-            total = exact(step, x, math.astype(c["q_w"], dtypes.float32))
+            c = self.constants[step.place]
+            total = exact(step, x, math.astype(c["q_w"], dtypes.float32), into.bits)
             return self.finish(step, total, c["q_b"], c["M"])
+        own = self.own.get(step.place, definitions.OWN)
         w, k, b, b_eff = self.folded(step)
-        s_x, s_y = self.scale(step.inputs[0]).s, self.scale(step.output).s
+        shifted = lambda v: v if own.shift is None else v + own.shift
         top = float(definitions.most(step.bits))
-        s_w = stop_gradient(widened(w, k, b_eff, s_x, top, step.scale))
+        s_w = widened(w, k, shifted(b_eff), into, top, own.step)
         q_w = quant.quantize(w, move.reshape(s_w, (-1, *(1,) * (w.ndim - 1))), -top, top)
-        total = exact(step, x, q_w)
+        total = exact(step, x, q_w, into.bits)
         if step.norm is not None and self.owner(step.norm)[0]:
-            k, b_eff = self.batch(step, total, b, s_x * s_w)
-        t = (s_x * s_w) * k
-        q_b = quant.quantize(b_eff, t, -(2.0**23), 2.0**23)
-        return self.finish(step, total, q_b, quant.bound_multiplier(t / s_y))
+            k, b_eff = self.batch(step, total, b, into.s * s_w)
+        t = (into.s * s_w) * k
+        most = 2 * definitions.BIAS[into.bits]
+        q_b = quant.quantize(shifted(b_eff), t, -most, most)
+        return self.finish(step, total, q_b, learned.bound(t / out.s, out.bits))
 
     def finish(self, step: Contract, total: Tensor, q_b: Tensor, M: Tensor) -> Tensor:
         acc = math.astype(total + math.astype(q_b, total.dtype), dtypes.float32)
@@ -263,17 +288,26 @@ def moments(y: Tensor) -> tuple[Tensor, Tensor]:
     return mean, reduce.mean(centred * centred, axis=axes)
 
 
-def widened(w: Tensor, k: Tensor, b_eff: Tensor, s_x: Tensor, most: float = 127.0, given: Sequence[float] | None = None) -> Tensor:
-    """s_w of Q2, for integers up to ``most``, or as it was given."""
-    w, k, b_eff = stop_gradient(w), stop_gradient(k), stop_gradient(b_eff)
-    size = math.abs(w)
-    top = (reduce.max(size, axis=tuple(range(1, w.ndim))) if w.ndim > 1 else size) / most if given is None else move.asarray(given, dtype=dtypes.float32)
-    need = math.abs(b_eff) / ((s_x * math.abs(k)) * 2.0**22)
-    return math.maximum(math.maximum(top, need), 2.0**-40)
+def widened(w: Tensor, k: Tensor, b_eff: Tensor, x: Scale, most: float, step: Tensor | None) -> Tensor:
+    """s_w of Q2 and Q13, for integers up to ``most``; ``step`` is the layer's own."""
+    w, k, b_eff, s_x = stop_gradient(w), stop_gradient(k), stop_gradient(b_eff), stop_gradient(x.s)
+    size, axes = math.abs(w), tuple(range(1, w.ndim))
+    largest = reduce.max(size, axis=axes) if axes else size
+    need = math.abs(b_eff) / ((s_x * math.abs(k)) * definitions.BIAS[x.bits])
+    if x.bits == 16:
+        parts = quant.quantize(size, move.reshape(largest / 256.0, (-1, *(1,) * len(axes))), 0.0, 256.0)
+        total = reduce.sum(parts, axis=axes) if axes else parts
+        need = math.maximum(need, definitions.room(total, largest, w.size // w.shape[0]))
+    return math.maximum(math.maximum(largest / most if step is None else step, need), 2.0**-40)
 
 
-def exact(step: Contract, x: Tensor, w: Tensor) -> Tensor:
-    """The sum of products of integers, exact: float32 up to ``TERMS`` terms, else float64."""
+def exact(step: Contract, x: Tensor, w: Tensor, bits: int = 8) -> Tensor:
+    """The sum of products of integers, exact: float32 up to ``TERMS`` terms, else float64. x of 16 ``bits`` is cut into two bytes,
+    whose sums are joined in float64."""
+    if bits == 16:
+        high = stop_gradient(math.floor(x * 2.0**-8))
+        parts = (math.astype(exact(step, v, w), dtypes.float64) for v in (high, x - high * 256.0))
+        return next(parts) * 256.0 + next(parts)
     if step.op is None:
         return x * w
     if step.terms <= TERMS:

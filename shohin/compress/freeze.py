@@ -21,8 +21,8 @@ Array = np.ndarray[Any, Any]
 Constants = dict[str, Array]
 
 
-def freeze(program: Program, params: Sequence[Array], grids: Mapping[str, Grid]) -> dict[str, Constants]:
-    """Constants by place; a ``QuantizationError`` where a definition does not hold or a range cannot be proved."""
+def freeze(program: Program, params: Sequence[Array], grids: Mapping[str, Grid], own: Mapping[str, d.Own]) -> dict[str, Constants]:
+    """Constants by place; ``own`` is what contractions have of their own; a ``QuantizationError`` where a definition does not hold or a range cannot be proved."""
     found: dict[str, Constants] = {}
     reached: dict[int, tuple[int, int]] = {}
     for step in program.steps:
@@ -31,7 +31,7 @@ def freeze(program: Program, params: Sequence[Array], grids: Mapping[str, Grid])
         if isinstance(step, Whole):
             made = _whole(step, params, x, [*(_grid(program, k, grids) for k in step.outputs), *(grids[g] for g in step.inner)])
         else:
-            made = constants(step, params, x, y)
+            made = constants(step, params, x, y, own.get(step.place, d.OWN))
         if made:
             found[step.place] = made
         if isinstance(step, Contract):
@@ -59,24 +59,25 @@ def _grid(program: Program, value: int, grids: Mapping[str, Grid]) -> Any:
     return None if name is None else grids[name]
 
 
-def constants(step: Step, params: Sequence[Array], x: Sequence[Grid], y: Grid) -> Constants:
+def constants(step: Step, params: Sequence[Array], x: Sequence[Grid], y: Grid, own: d.Own = d.OWN) -> Constants:
     """What a step keeps."""
     match step:
         case Contract():
-            return _contract(step, params, x[0], y)
+            c = contraction(step, params, x[0], y, own)
+            return {"q_w": c.q_w, "q_b": c.q_b, "M": c.M, **_bounds(step.clamp, y)}
         case Add():
-            m, M = d.add_constants([g.s for g in x], step.signs, y.s)
+            m, M = d.add_constants([g.s for g in x], step.signs, y.s, y.bits)
             return {"m": m, "M": M, **_bounds(step.clamp, y)}
         case Mul():
-            return {"M": d.mul_multiplier(x[0].s, x[1].s, y.s), **_bounds(step.clamp, y)}
+            return {"M": d.mul_multiplier(x[0].s, x[1].s, y.s, y.bits), **_bounds(step.clamp, y)}
         case Pool():
-            return {"M": d.pool_multiplier(x[0].s, y.s, step.n), **_bounds(step.clamp, y)}
+            return {"M": d.pool_multiplier(x[0].s, y.s, step.n, y.bits), **_bounds(step.clamp, y)}
         case Regrid():
             return {"M": d.regrid_multiplier(x[0].s, y.s), **_bounds(None, y)}
         case Stored():
             return {"q": d.quantize(params[step.param], y)}
         case Concat():
-            return {"M": np.stack([d.concat_multiplier(g.s, y.s) for g in x]), **_bounds(step.clamp, y)}
+            return {"M": np.stack([d.concat_multiplier(g.s, y.s, y.bits) for g in x]), **_bounds(step.clamp, y)}
         case Table():
             return {"table": d.by_code(d.table(function(step), x[0], y)), "slope": d.by_code(slope(step, x[0], y))}
         case _:
@@ -125,13 +126,19 @@ def norm_of(step: Contract, params: Sequence[Any]) -> tuple[Any, ...] | None:
     return of(n.gamma, 1), of(n.beta, 0), params[n.mean], params[n.var], np.float32(n.eps)
 
 
-def _contract(step: Contract, params: Sequence[Array], x: Grid, y: Grid) -> Constants:
+def parts(step: Contract, params: Sequence[Array]) -> tuple[Array, Array | None, tuple[Any, ...] | None]:
+    """(w (out, ...), b (out,), norm) of one step."""
     w = weight_of(step, params)
     if step.op is None:
         w = np.broadcast_to(w.reshape(-1), (step.channels,))
     b = None if step.bias is None else np.broadcast_to(params[step.bias].reshape(-1), (step.channels,))
-    c = d.contraction(w, b, norm_of(step, params), x.s, y.s, step.place, step.bits, step.scale)
-    return {"q_w": c.q_w, "q_b": c.q_b, "M": c.M, **_bounds(step.clamp, y)}
+    return w, b, norm_of(step, params)
+
+
+def contraction(step: Contract, params: Sequence[Array], x: Grid, y: Grid, own: d.Own) -> d.Constants:
+    """Q2 of one step."""
+    w, b, norm = parts(step, params)
+    return d.contraction(w, b, norm, x.s, y.s, step.place, step.bits, own, (x.bits, y.bits))
 
 
 # ------------------------------------------------------------------------------------------------- functions, Q8

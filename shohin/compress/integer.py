@@ -146,7 +146,8 @@ class Reference:
             assert op.identity is not None
             return folded(op.solve((q.shape,), step.attrs), q, op.identity(q.dtype), choose)
         rest = (*(self.now[k] for k in step.inputs[1:]), *step.constants)
-        return np.asarray(op.numpy(q, *rest, **filled(op, step.attrs, self.grid(step.output).z)))
+        g = self.grid(step.output)
+        return np.asarray(op.numpy(q, *rest, **filled(op, step.attrs, g.z, g.limits)))
 
 
 def axes_of(x: Array, dims: Sequence[Dim], extents: Mapping[str, int], fill: int) -> tuple[list[str], Array]:

@@ -182,7 +182,8 @@ class _Lowering:
         return interp.bind(get(found[0]), [q, as_tensor(w)], {**found[1], "zero": z})[0]
 
     def moved(self, step: Move) -> Tensor:
-        attrs = filled(step.op, step.attrs, self.grid(step.output).z)
+        g = self.grid(step.output)
+        attrs = filled(step.op, step.attrs, g.z, g.limits)
         return interp.bind(step.op, [*(self.now[k] for k in step.inputs), *map(as_tensor, step.constants)], attrs)[0]
 
 

@@ -42,6 +42,7 @@ class Masking(WeightMethod, abstract=True):
     straight: bool = field(default=False, kw_only=True)
     slot: ClassVar[str] = "mask"
     supplied: ClassVar[tuple[str, ...]] = ()
+    steps: ClassVar[int] = STEPS
 
     def __post_init__(self) -> None:
         name, sparsity = type(self).__name__, getattr(self, "sparsity", None)
@@ -83,6 +84,10 @@ class Masking(WeightMethod, abstract=True):
         mask = np.ones(w.value.shape, bool)
         if self.ramp is None:
             mask = self.judged(w.rows, stats, getattr(self, "sparsity", None), w.place).numpy().reshape(mask.shape)
+        return self.hold(mask, stats)
+
+    def hold(self, mask: Any, stats: Stats) -> Mask:
+        """The cells of one weight with this first mask."""
         return Mask(self, mask, stats)
 
 
@@ -110,7 +115,7 @@ class Mask(Reweighting):
         count = self.count + 1
         self.count = count
         at = count - begin
-        due = ((at % max(1, (end - begin) // STEPS) == 0) & (at >= 0) & (count < end)) | (count == end)
+        due = ((at % max(1, (end - begin) // self.method.steps) == 0) & (at >= 0) & (count < end)) | (count == end)
         left = 1.0 - math.astype(at, dtypes.float64) / float(end - begin)
         sparsity = (1.0 - left * left * left) * float(vars(self.method)["sparsity"])
 

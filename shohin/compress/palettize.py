@@ -1,115 +1,124 @@
-"""``Palettize``: the slot ``table``, by k-means, and how tables are stored under integers.
+"""``Palettize``: the slot ``table``, by k-means, and how weights of few values are stored under integers.
 
-With ``Quantize`` above it, each row of integers takes few values too, and ``pack_weights`` stores them as numbers and a
-codebook of int8.
+With ``Quantize`` above a table, rows of integers take few values too, and weights of fewer than 8 bits lie in a small range:
+``pack_weights`` stores them in the smallest of the forms that hold them exactly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from shohin.compress.kmeans import kmeans, lbg
 from shohin.compress.part import Part
 from shohin.compress.stats import Stats
-from shohin.compress.table import Palette, Tabling, nearest
+from shohin.compress.table import Table, Tabling
 from shohin.core.graph import Graph, Node, Var
 from shohin.core.module import Module
 from shohin.core.op import get
 from shohin.core.tensor import Tensor
 from shohin.core.trace import prune
-from shohin.ops import palette
+from shohin.ops import narrow, palette
 
 Array = np.ndarray[Any, Any]
-ROUNDS = 100
 
 
 @dataclass(frozen=True)
 class Palettize(Tabling):
     """Weights of 2^``bits`` values (1 to 4 bits), by k-means for each ``group`` output channels (None: for the tensor).
 
-    Training moves the values; which weight takes which stays. Source: Han et al. 2016 (arXiv:1510.00149), section 3.
+    With ``dim`` 2, 4 or 8 an entry is a vector of as many neighbours along the innermost dim (bits up to 8). Training moves the
+    values; which weight takes which stays. Sources: Han et al. 2016 (arXiv:1510.00149), section 3; vectors: Stock et al. 2020
+    (arXiv:1907.05686), section 3.1, who weigh the error by the layer's inputs, which ``FisherPalettize`` does by the loss.
     """
 
-    @property
-    def scheme(self) -> str:
-        return f"{2**self.bits} values for {'a tensor' if self.group is None else f'{self.group} channels'}"
-
     def values(self, w: Tensor, stats: Stats, entries: int) -> Array:
+        if self.dim > 1:
+            return lbg(w.numpy(), entries)
         return kmeans(w.numpy(), entries, line=entries == 2**self.bits)
 
 
-def kmeans(x: Array, k: int, line: bool = True) -> Array:
-    """k values, ascending, float32, that Lloyd's steps lead to; deterministic.
+@dataclass(frozen=True)
+class Stored:
+    """One form of a weight of integers: the storage op, its attributes, its operands."""
 
-    They start from a line over the range of x, or else (weights around a gap) from its quantiles.
+    op: str
+    attrs: Mapping[str, Any]
+    arrays: tuple[Array, ...]
 
-    >>> kmeans(np.float32([0, 0, 1, 1, 5, 5]), 4).tolist()
-    [0.0, 1.0, 5.0, 5.0]
-    """
-    v = np.sort(x.astype(np.float64))
-    sums = np.concatenate([[0.0], np.cumsum(v)])
-    centres = v[0] + (v[-1] - v[0]) * np.arange(k) / max(k - 1, 1) if line else np.quantile(v, (np.arange(k) + 0.5) / k)
-    for _ in range(ROUNDS):
-        cut = np.concatenate([[0], np.searchsorted(v, (centres[1:] + centres[:-1]) / 2), [len(v)]])
-        count = np.diff(cut)
-        means = (sums[cut[1:]] - sums[cut[:-1]]) / np.maximum(count, 1)
-        new = np.where(count > 0, means, centres)
-        if np.array_equal(new, centres):
-            break
-        centres = np.sort(new)
-    used = np.unique(nearest(x, centres.astype(np.float32)))
-    values = centres.astype(np.float32)
-    spare = np.setdiff1d(np.arange(k), used)  # an entry that no weight takes repeats its neighbour
-    values[spare] = values[used[np.minimum(np.searchsorted(used, spare), len(used) - 1)]]
-    return np.sort(values)
+    @property
+    def nbytes(self) -> int:
+        return sum(a.nbytes for a in self.arrays)
+
+    @property
+    def bits(self) -> int:
+        return self.attrs["bits"]
 
 
 def pack_weights(graph: Graph, net: Module) -> Graph:
     """The integer program of ``net`` with the weights of palettized layers, and those of fewer than 8 bits, packed where that saves
     a quarter: the same values."""
     own = getattr(net, "weight_bits", lambda path: 8)  # a Quantized, which imports this module
-    widths = {path: [own(path)] for path in net.modules()}
+    dims: dict[str, Sequence[int]] = {path: (1,) for path in net.modules() if own(path) < 8}
     for path, m in net.modules().items():
-        if isinstance(m, Palette | Part) and m.bits:
-            widths[path.rpartition(".")[0]].insert(0, m.bits)
+        if isinstance(m, Table | Part) and m.bits:
+            dims[path.rpartition(".")[0]] = (1, m.dim) if m.dim > 1 else (1,)
     data = dict(graph.consts)
     nodes: list[Node] = []
     consts = list(graph.consts)
     for node in graph.nodes:
         place = node.place.partition("/")[0]
-        if node.op.kind == "contraction" and place in widths and node.operands[1] in data:
-            found = smallest(data[node.operands[1]], widths[place])
+        if node.op.kind == "contraction" and place in dims and node.operands[1] in data:
+            found = smallest(data[node.operands[1]], dims[place])
             if found is not None:
-                bits, *arrays = found
-                numbers, book = (Var(a.shape, a.dtype) for a in arrays)
-                consts += [(numbers, arrays[0]), (book, arrays[1])]
+                operands = tuple(Var(a.shape, a.dtype) for a in found.arrays)
+                consts += zip(operands, found.arrays, strict=True)
                 w = Var(node.operands[1].shape, node.operands[1].dtype)
-                attrs = {"shape": w.shape, "bits": bits, "group": 1}
-                nodes.append(Node(get("depalettize"), (numbers, book), attrs, (w,), node.place))
+                nodes.append(Node(get(found.op), operands, found.attrs, (w,), node.place))
                 node = Node(node.op, (node.operands[0], w), node.attrs, node.results, node.place)
         nodes.append(node)
     return prune(Graph(graph.inputs, graph.names, tuple(consts), tuple(nodes), graph.outputs))
 
 
-def smallest(w: Array, widths: Sequence[int]) -> tuple[int, Array, Array] | None:
-    """Bits, numbers and a codebook a row, of the first of ``widths`` that the rows' values fit and that saves a quarter; or None."""
-    rows = w.reshape(len(w), -1)
-    for bits in (b for b in widths if b < 8):
-        book = np.zeros((len(w), 2**bits), w.dtype)
-        codes = np.zeros(rows.shape, np.int64)
-        for r, row in enumerate(rows):
-            values, codes[r] = np.unique(row, return_inverse=True)
-            if len(values) > 2**bits:
-                break
-            book[r, : len(values)] = values
-        else:
-            numbers = palette.pack(codes, bits)
-            if 4 * (numbers.nbytes + book.nbytes) <= 3 * w.nbytes:
-                return bits, numbers, book
-    return None
+def smallest(w: Array, dims: Sequence[int] = (1,)) -> Stored | None:
+    """The smallest of the forms that hold the int8 w (out, ...), if it saves a quarter: integers of few bits, or numbers of values (or of
+    vectors of ``dims``) with a codebook for a row, for some, or for all.
+
+    >>> smallest(np.int8([[-3, 3, 0, 1, 2, -2, 1, 1]])).op
+    'widen'
+    >>> found = smallest(np.tile(np.int8([90, -40, 7, 0]), (8, 2)))
+    >>> found.op, found.attrs["group"], found.nbytes
+    ('depalettize', 8, 20)
+    """
+    found = min(_forms(w, dims), key=lambda form: form.nbytes, default=None)
+    return found if found is not None and 4 * found.nbytes <= 3 * w.nbytes else None
 
 
-__all__ = ["Palettize", "kmeans", "pack_weights", "smallest"]
+def _forms(w: Array, dims: Sequence[int]) -> Iterator[Stored]:
+    low, high = int(w.min(initial=0)), int(w.max(initial=0))
+    bits = max(2, 1 + max(high, -low - 1).bit_length())
+    if bits <= 4:
+        yield Stored("widen", {"shape": w.shape, "bits": bits}, (narrow.pack_integers(w, bits),))
+    for dim in (d for d in dims if w.shape[-1] % d == 0):
+        words = np.ascontiguousarray(w).view(f"u{dim}").reshape(len(w), -1)
+        entries, codes = np.unique(words, return_inverse=True)
+        codes, most = codes.reshape(words.shape), 4 if dim == 1 else 8
+        for group in sorted({len(w), *(2**k for k in range(len(w).bit_length()) if 2**k < len(w))}):
+            used = [np.unique(codes[k : k + group]) for k in range(0, len(w), group)]
+            bits = max(1, (max(map(len, used)) - 1).bit_length())
+            if bits > most:
+                break  # more rows have no fewer values
+            book = np.zeros((len(used), 2**bits), words.dtype)
+            numbers = np.empty_like(codes)
+            for k, own in enumerate(used):
+                book[k, : len(own)] = entries[own]
+                rows = slice(k * group, (k + 1) * group)
+                numbers[rows] = np.searchsorted(own, codes[rows])
+            attrs = {"shape": w.shape, "bits": bits, "group": group, "dim": dim}
+            yield Stored("depalettize", attrs, (palette.pack(numbers, bits), book.view(np.int8).reshape(len(used), -1)))
+
+
+__all__ = ["Palettize", "Stored", "kmeans", "pack_weights", "smallest"]

@@ -8,9 +8,10 @@ from shohin.core.module import Module
 
 
 class Part(Module):
-    """Cells and parts by name. ``bits``: of the table that its cells are, so that an artefact packs it (``Palette``)."""
+    """Cells and parts by name. ``bits`` and ``dim``: of the table that its cells are, so that an artefact packs it (``Table``)."""
 
     bits: int | None = None
+    dim: int = 1
 
     def forward(self, *inputs: Any) -> Any:
         raise TypeError("a part of a network without its Python has cells only; call the network")

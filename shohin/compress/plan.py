@@ -9,11 +9,12 @@ from __future__ import annotations
 import difflib
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from shohin.compress import explain, report
+from shohin.compress.calibration import few
 from shohin.compress.quantize import Quantize
 from shohin.compress.quantized import Quantized
 from shohin.compress.slots import SLOTS, Method
@@ -90,10 +91,17 @@ class Plan:
             for kind in (k for k in kinds if k.slot == slot):
                 mine = {path: s[slot] for path, s in chosen.items() if slot in s and type(s[slot]) is kind}
                 before = _state(small)
-                small = kind.apply(small, mine, calibration)
-                if slot not in ("channels", "integers"):  # those look themselves, and know why
+                more = {"rest": self._later(chosen, calibration, slot)} if kind.foresees else {}
+                small = kind.apply(small, mine, calibration, **more)
+                if slot == "factors":
+                    _inherit(chosen, small)
+                if slot not in ("channels", "factors", "integers"):  # those look themselves, and know why
                     self._refuse_idle(mine, before, _state(small))
         return small
+
+    def _later(self, chosen: Chosen, calibration: Any, slot: str) -> Callable[[Module], Module]:
+        """Fills the slots after ``slot``."""
+        return lambda net: self._fill(net, chosen, few(calibration), SLOTS[SLOTS.index(slot) + 1 :])
 
     def _refuse_idle(self, mine: dict[str, Method], before: Any, after: Any) -> None:
         changed = [path for path in before.keys() | after.keys() if before.get(path) != after.get(path)]
@@ -110,6 +118,13 @@ class Plan:
         """Place, scheme and reason for every region, as text; nothing is changed. ``example`` is a batch of inputs."""
         chosen = self.resolve(net)
         return explain.explain(net, self._fill(net, chosen, example, SLOTS[:-1]), example, chosen)
+
+
+def _inherit(chosen: Chosen, net: Module) -> None:
+    """What a layer has become takes the layer's rules."""
+    for path in net.modules():
+        if path not in chosen:
+            chosen[path] = dict(chosen.get(path.rpartition(".")[0], {}))
 
 
 def _state(net: Module) -> dict[str, Any]:

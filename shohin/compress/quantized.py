@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from shohin.compress import definitions, operators, regions
+from shohin.compress import definitions, learned, operators, regions
 from shohin.compress.definitions import Grid
 from shohin.compress.fake import Fake, Scale
 from shohin.compress.freeze import freeze
 from shohin.compress.report import report
-from shohin.compress.steps import Norm, Program, Whole, places_of
+from shohin.compress.steps import Contract, Format, Norm, Program, Whole, places_of
 from shohin.compress.walk import walk
 from shohin.core import dtypes, interp, trees
-from shohin.core.cells import Buffer, Cell
+from shohin.core.cells import Buffer, Cell, Param
 from shohin.core.errors import DtypeError, PlanError, QuantizationError, StateError
 from shohin.core.graph import Graph
 from shohin.core.module import _MODE_HOOKS, Module
@@ -39,6 +40,7 @@ class State(Module):
     """What quantization adds to a network, by place."""
 
     def __init__(self, program: Program) -> None:
+        self.powers = tuple(program.probes)
         fixed = program.fixed
         grids = list(dict.fromkeys((*program.observed, *fixed, *program.probes)))
         free = [g for g in grids if g not in fixed]
@@ -47,7 +49,32 @@ class State(Module):
         self.high = {g: Buffer(np.zeros((), np.float32), join="max") for g in free}
         self.scale = {g: Buffer(np.asarray(fixed.get(g, (1.0, 0))[0], np.float32)) for g in grids}
         self.zero = {g: Buffer(np.asarray(fixed.get(g, (1.0, 0))[1], np.int32)) for g in grids}
+        given = [s for s in program.steps if isinstance(s, Contract) and s.given is not None]
+        self.step: dict[str, Any] = {s.place: Buffer(np.broadcast_to(np.float32(s.given), (s.channels,)).copy()) for s in given}
+        self.shift: dict[str, Any] = {}
+        self.grid_gain: dict[str, Any] = {}
+        self.step_gain: dict[str, Any] = {}
+        self.counts = learned.grids(program, lambda path: True)
         self.constants: dict[str, dict[str, Any]] = {}
+
+    def grid(self, name: str) -> Scale:
+        """A grid as it stands, with the gradient of a learned step."""
+        s: Any = self.scale[name]
+        z, bits = math.astype(self.zero[name], dtypes.float32), self.bits.get(name, 8)
+        if name in self.grid_gain:
+            s = learned.gained(s, self.grid_gain[name], self.counts[name], definitions.LIMITS[bits][1] - z)
+        return Scale(s, z, bits)
+
+    def own(self, program: Program) -> dict[str, definitions.Own]:
+        """What contractions have of their own in Q2, by place."""
+        found: dict[str, definitions.Own] = {}
+        for s in program.steps:
+            if s.place in self.step or s.place in self.shift:
+                step = self.step.get(s.place)
+                if step is not None and s.place in self.step_gain and isinstance(s, Contract):
+                    step = learned.gained(step, self.step_gain[s.place], s.terms, float(definitions.most(s.bits)))
+                found[s.place] = definitions.Own(step, self.shift.get(s.place))
+        return found
 
 
 class Quantized(Module):
@@ -58,28 +85,31 @@ class Quantized(Module):
 
     unkeyed = frozenset({"_frozen"})
 
-    def __init__(self, net: Module, example: Sequence[Aval], cleared: Sequence[str] = (), bits: Mapping[str, int] = {}) -> None:
+    def __init__(self, net: Module, example: Sequence[Aval], cleared: Sequence[str] = (), formats: Mapping[str, Format] = {}) -> None:
         for name, entry in net._entries():
             if name == OWN:
                 raise PlanError(f"the network has an attribute {OWN!r} of its own; rename it before applying a plan")
             self.__dict__[name] = entry
         self._net, self._cleared, self._example, self._frozen = net, tuple(cleared), tuple(example), 0
-        self._bits = {path: n for path, n in bits.items() if n != 8}
+        self._formats = {path: f for path, f in formats.items() if f != Format()}
         program, _ = self.program(*self._example)
         if program.refused:
             raise QuantizationError("\n".join(program.refused))
         self.quantized = State(program)
 
     @classmethod
-    def restored(cls, net: Module, example: Sequence[Aval], cleared: Sequence[str], bits: Mapping[str, int], arrays: Mapping[str, Array]) -> Quantized:
+    def restored(cls, net: Module, example: Sequence[Aval], cleared: Sequence[str], formats: Mapping[str, Format], arrays: Mapping[str, Array]) -> Quantized:
         """A frozen network again, from the arrays of its ``State`` by path; nothing is computed anew (Q4)."""
-        made = cls(net, example, cleared, bits)
+        made = cls(net, example, cleared, formats)
         constants: dict[str, dict[str, Any]] = {}
         for path, array in arrays.items():
             if path.startswith("constants."):
                 place, _, name = path.removeprefix("constants.").rpartition(".")
                 constants.setdefault(place, {})[name] = Buffer(array)
         made.quantized.constants = constants
+        for kind in ("step", "shift", "grid_gain", "step_gain"):
+            mine = {p.removeprefix(f"{kind}."): Buffer(a) for p, a in arrays.items() if p.startswith(f"{kind}.")}
+            setattr(made.quantized, kind, mine)
         cells = made.quantized.cells()
         if cells.keys() != arrays.keys():
             raise KeyError(", ".join(sorted(cells.keys() ^ arrays.keys())[:4]))
@@ -89,9 +119,13 @@ class Quantized(Module):
         return made
 
     # -- the program
+    def format(self, module: str) -> Format:
+        """What the plan says about the integers of the layer at that path."""
+        return self._formats.get(module, Format())
+
     def weight_bits(self, module: str) -> int:
         """The width of the weights' integers of the layer at that path."""
-        return self._bits.get(module, 8)
+        return self.format(module).w
 
     def _stays_float(self, module: str) -> bool:
         return module in self._cleared
@@ -101,7 +135,7 @@ class Quantized(Module):
         cache = object.__getattribute__(self, "_cache")
         key = ("program", avals, tuple(id(c) for _, c in self._net.named(Cell)))
         if key not in cache:
-            cache[key] = walk(self._net, avals, self._stays_float, self.weight_bits)
+            cache[key] = walk(self._net, avals, self._stays_float, self.format)
         return cache[key]
 
     def forward(self, *inputs: Any) -> Any:
@@ -118,10 +152,11 @@ class Quantized(Module):
         program, spec = self.program(*(t.aval for t in tensors))
         state = self.quantized
         needed = {v.grid for v in program.values if v.grid is not None} | program.probes.keys()
-        grids = {g: Scale(state.scale[g], math.astype(state.zero[g], dtypes.float32)) for g in needed}
+        grids = {g: state.grid(g) for g in needed}
         constants = {p: dict(c.items()) for p, c in state.constants.items()}
         params = run(program.params, [c.read() for c in program.cells], "") if self._needs_params(program) else []
-        return Fake(program, grids, constants, params, self.training, self._owner, interp.place()), spec
+        moving = tuple(state.grid_gain) if self.training else ()
+        return Fake(program, grids, constants, params, self.training, self._owner, state.own(program), moving, interp.place()), spec
 
     def _needs_params(self, program: Program) -> bool:
         return self.training or bool(program.cleared) or any(isinstance(s, Whole) for s in program.steps)
@@ -145,8 +180,20 @@ class Quantized(Module):
         return found
 
     def grids(self) -> dict[str, Grid]:
-        state = self.quantized
-        return {g: Grid(np.float32(state.scale[g].item()), int(state.zero[g]), state.bits.get(g, 8)) for g in state.scale}
+        found = {g: self.quantized.grid(g) for g in self.quantized.scale}
+        return {g: Grid(np.float32(s.s.item()), int(s.z.item()), s.bits) for g, s in found.items()}
+
+    def own(self) -> dict[str, definitions.Own]:
+        """What contractions have of their own in Q2, by place, as they stand."""
+        found = self.quantized.own(self._latest())
+        return {p: replace(o, **{n: v.numpy() for n, v in vars(o).items() if v is not None}) for p, o in found.items()}
+
+    def learn(self) -> None:
+        """Make Params of the steps that the plan wants trained."""
+        state, program = self.quantized, self._latest()
+        wanted = lambda path: self.format(path).learn
+        state.grid_gain = {g: Param(np.zeros((), np.float32)) for g in learned.grids(program, wanted)}
+        state.step_gain = {s.place: Param(np.zeros(s.channels, np.float32)) for s in learned.layers(program, wanted)}
 
     def report(self) -> str:
         """By place: rules, bits, zeros, bytes before and after (``compress.report``)."""
@@ -155,6 +202,13 @@ class Quantized(Module):
     # -- calibration
     def observe(self, *inputs: Any) -> None:
         """Widen the observers by the ranges of the float network on these inputs (evaluation mode, no rounding)."""
+        state = self.quantized
+        for name, value in self.seen(*inputs).items():
+            state.low[name] = math.minimum(state.low[name], reduce.min(value))
+            state.high[name] = math.maximum(state.high[name], reduce.max(value))
+
+    def seen(self, *inputs: Any) -> dict[str, Tensor]:
+        """By grid, the values of the float network whose range makes it."""
         tensors = [as_tensor(x) for x in inputs]
         program, _ = self.program(*(t.aval for t in tensors))
         free = [g for g in program.observed if g not in program.fixed]
@@ -162,12 +216,9 @@ class Quantized(Module):
         wanted = (*(program.observed[g] for g in free), *(v for p in program.probes.values() for v in (*p.operands, *p.results)))
         graph = prune(Graph(whole.inputs, whole.names, whole.consts, whole.nodes, wanted))
         values = run(graph, [*tensors, *(c.read() for c in program.cells)])
-        state = self.quantized
         seen = dict(zip(wanted, values, strict=True))
         probed = [p.see([seen[v] for v in p.operands], [seen[v] for v in p.results]) for p in program.probes.values()]
-        for name, value in zip((*free, *program.probes), (*values[: len(free)], *probed), strict=True):
-            state.low[name] = math.minimum(state.low[name], reduce.min(value))
-            state.high[name] = math.maximum(state.high[name], reduce.max(value))
+        return dict(zip((*free, *program.probes), (*values[: len(free)], *probed), strict=True))
 
     def settle(self) -> None:
         """Grids from the observers (Q1), then ``freeze``."""
@@ -175,7 +226,8 @@ class Quantized(Module):
         for name in state.low:
             low, high = state.low[name].numpy(), state.high[name].numpy()
             bits = state.bits.get(name, 8)
-            g = definitions.grid(low, high, name) if bits == 8 else definitions.power_grid(np.maximum(-low, high), bits, name)
+            power = name in state.powers
+            g = definitions.power_grid(np.maximum(-low, high), bits, name) if power else definitions.grid(low, high, name, bits)
             state.scale[name], state.zero[name] = as_tensor(np.asarray(g.s)), as_tensor(np.asarray(g.z, np.int32))
         self.freeze()
 
@@ -192,7 +244,7 @@ class Quantized(Module):
         token = interp._current.set(interp.BASE)
         try:
             params = run(program.params, [c.stored() for c in program.cells])
-            found = freeze(program, [p.data for p in params], self.grids())
+            found = freeze(program, [p.data for p in params], self.grids(), self.own())
         finally:
             interp._current.reset(token)
         self._store(found)

@@ -51,7 +51,7 @@ def _region(w: Walk, node: Node, x: Var, channels: int, terms: int, weight: int 
             attrs: Mapping[str, Any] = {}, axis: int = 0, cut: tuple[int, int] | None = None, bias: Var | None = None,
             norm: Norm | None = None) -> None:  # fmt: skip
     """The contraction and what it absorbs: reshapes that keep the channels, bias, batch norm, clamps."""
-    source = w.value(x)
+    source = w.wide(x)
     nodes, var = [node], node.results[0]
     while (follower := w.sole(var)) is not None:
         quant = quant_of(follower)
@@ -68,8 +68,8 @@ def _region(w: Walk, node: Node, x: Var, channels: int, terms: int, weight: int 
     var, clamp, nodes = w.clamps(var, nodes)
     number = None if bias is None else w.parameters.number(bias)
     output = w.result(node, var)
-    bits = 8 if op is None else w.bits(module_of(node.place))
     scale = None if op is None else w.scale_of(node.operands[-1])
+    bits = 8 if op is None or scale is not None else w.format(module_of(node.place)).w
     w.steps.append(Contract(node.place, (source,), output, w.take(*nodes), op, attrs, axis, cut, weight, number, norm,
                             clamp, channels, terms, bits, var.shape, scale))  # fmt: skip
 
@@ -151,7 +151,7 @@ def concat(w: Walk, node: Node) -> None:
     var, clamp, nodes = w.clamps(node.results[0], [node])
     wide = all(w.active(v) and w.values[w.gridded(v)].bits > 8 for v in node.operands)
     inputs = tuple(w.gridded(v) if wide else w.filled(node, v) for v in node.operands)
-    output = w.result(node, var, bits=16 if wide else 8)
+    output = w.result(node, var, bits=16 if wide else None)
     w.steps.append(Concat(node.place, inputs, output, w.take(*nodes), node.attrs["axis"], clamp))
 
 
@@ -182,7 +182,7 @@ def pool(w: Walk, node: Node) -> None:
             n = data.reshape(()) if data.size == 1 else data
             nodes += path
     var, clamp, nodes = w.clamps(nodes[-1].results[0], nodes)
-    source = w.value(x)
+    source = w.wide(x)
     w.steps.append(Pool(node.place, (source,), w.result(node, var), w.take(*nodes), node.op, node.attrs,
                         n.astype(np.float32), terms, clamp, var.shape))  # fmt: skip
 
@@ -219,7 +219,7 @@ def _table(w: Walk, node: Node, constants: tuple[Any, ...]) -> None:
         raise w.refuse(node, f"its result is {node.results[0].dtype.name}, which has no grid")
     source = w.value(node.operands[slot])
     var, nodes = w.marked(node.results[0], [node])
-    output = w.result(node, var, quant_of(node).grid)
+    output = w.result(node, var, 8, quant_of(node).grid)
     w.steps.append(Table(node.place, (source,), output, w.take(*nodes), node.op, node.attrs, slot, constants))
 
 
@@ -249,7 +249,7 @@ def move(w: Walk, node: Node) -> None:
     if not w.active(x):
         source = w.stored(node, x, x)
     else:
-        source = w.gridded(x) if pad is None else w.value(x)
+        source = w.gridded(x) if pad is None else w.wide(x)
     output = w.shared(node, source)
     inputs = (source, *(w.ids[v] for v in indices if w.active(v)))
     w.steps.append(Move(node.place, inputs, output, w.take(node), node.op, node.attrs, tuple(c for c in constants if c is not None)))

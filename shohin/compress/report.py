@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 
 from shohin.compress import definitions
-from shohin.compress.freeze import norm_of, weight_of
-from shohin.compress.palettize import Palette, smallest
+from shohin.compress.freeze import contraction
+from shohin.compress.palettize import smallest
 from shohin.compress.slots import Method
+from shohin.compress.sparse import pays, speed
+from shohin.compress.sparse import smallest as without_zeros
 from shohin.compress.steps import Contract, Stored, Whole
+from shohin.compress.table import Table
 from shohin.compress.walk import module_of
 from shohin.compress.weights import names, stack
 from shohin.core.module import Module
@@ -34,16 +37,23 @@ def changes(before: Module, after: Module) -> dict[str, list[str]]:
     """By layer's path what became of its weights: sizes, zeros, distinct values; only what differs."""
     old, found = effective(before), {}
     for place, (path, layer, name, w) in effective(after).items():
-        texts, was = [], old[place][3]
+        texts, was = [], old[_origin(place, old)][3]
         if w.shape != was.shape:
             texts.append(f"{name} {'x'.join(map(str, was.shape))} -> {'x'.join(map(str, w.shape))}")
         if (w == 0).sum() > (was == 0).sum():
             texts.append(f"{(w == 0).mean():.0%} zeros")
-        if stack(layer, name) and isinstance(stack(layer, name)[-1], Palette):
+        if stack(layer, name) and isinstance(stack(layer, name)[-1], Table):
             texts.append(f"{len(np.unique(w))} values")
         if texts:
             found.setdefault(path, []).extend(texts)
     return found
+
+
+def _origin(place: str, before: Mapping[str, Any]) -> str:
+    """Where the weight at ``place`` stood before: there, or above, if its layer has become several."""
+    path, _, name = place.rpartition(".")
+    above = [place, *(".".join([*path.split(".")[:k], name]) for k in range(path.count("."), -1, -1))]
+    return next((p for p in above if p in before), place)
 
 
 def remember(small: Module, net: Module, chosen: Mapping[str, Mapping[str, Method]]) -> None:
@@ -74,19 +84,28 @@ def report(net: Module) -> str:
         return past["text"]
     ints = _integers(net) if hasattr(net, "_latest") else {}  # a Quantized, which imports this module
     rows = [("place", "rule", "bits", "zeros", "bytes before", "after")]
+    seen: set[str] = set()
     total = [0, 0]
     for place, (path, layer, name, w) in effective(net).items():
-        top = next((s for s in stack(layer, name) if isinstance(s, Palette)), None)
+        top = next((s for s in stack(layer, name) if isinstance(s, Table)), None)
         q, wide, own = _of(ints.get(path, []), w.size)
         bits, size = 8 * w.itemsize, w.nbytes
         if q is not None:
-            small = smallest(q, [own] if top is None else [top.bits, own])
-            bits, size = (8, q.nbytes) if small is None else (small[0], sum(a.nbytes for a in small[1:]))
+            small = smallest(q, (1,) if top is None else (1, top.dim)) if own < 8 or top is not None else None
+            bits, size = (8, q.nbytes) if small is None else (small.bits, small.nbytes)
         elif top is not None:
-            bits, size = top.bits, sum(c.read().numpy().nbytes for n, c in top.cells().items() if n != "moves")
+            bits, size = top.bits, top.nbytes
         rules = ", ".join(past["rules"].get(path, ())) or "none"
+        masked = any(s.slot == "mask" for s in stack(layer, name))
+        less = without_zeros(q)[1] if q is not None and (q == 0).any() else size
+        if q is not None and pays(less, q.nbytes, size):
+            size, rules = less, f"{rules}; zeros are not stored: {less / q.nbytes:.2f}x bytes, {speed(q)}"
+        elif masked and top is None:
+            rules += "; zeros are stored like other weights"
         zeros = ((w if q is None else q) == 0).mean()
-        was = past["bytes"].get(place, w.nbytes)
+        origin = _origin(place, past["bytes"])
+        was = 0 if origin in seen else past["bytes"].get(origin, w.nbytes)
+        seen.add(origin)
         total = [total[0] + was, total[1] + size]
         rules += f"; s_w of {wide} channels widened to hold the bias" if wide else ""
         rows.append((place, rules, str(bits), f"{zeros:.0%}", f"{was:,}", f"{size:,}"))
@@ -107,7 +126,7 @@ def _of(found: Sequence[tuple[Array, int, int]], size: int) -> tuple[Array | Non
 
 def _integers(net: Any) -> dict[str, list[tuple[Array, int, int]]]:
     """By layer's path: frozen integers made of parameters, how many channels Q2 widened, their bits."""
-    program, grids = net._latest(), net.grids()
+    program, grids, own = net._latest(), net.grids(), net.own()
     params = [p.numpy() for p in run(program.params, [c.read() for c in program.cells])]
     found: dict[str, list[tuple[Array, int, int]]] = {}
     for step in program.steps:
@@ -117,9 +136,7 @@ def _integers(net: Any) -> dict[str, list[tuple[Array, int, int]]]:
         if isinstance(step, Contract) and step.weight is not None and step.op is not None:
             x, y = (program.values[k].grid for k in (step.inputs[0], step.output))
             assert x is not None and y is not None
-            b = None if step.bias is None else np.broadcast_to(params[step.bias].reshape(-1), (step.channels,))
-            w, norm = weight_of(step, params), norm_of(step, params)
-            c = definitions.contraction(w, b, norm, grids[x].s, grids[y].s, step.place, step.bits)
+            c = contraction(step, params, grids[x], grids[y], own.get(step.place, definitions.OWN))
             found.setdefault(module_of(step.place), []).append((c.q_w, int(c.widened.sum()), step.bits))
     return found
 

@@ -18,11 +18,14 @@ SLOTS = ("channels", "factors", "mask", "table", "integers")
 class Method:
     """Base of methods: a frozen dataclass with keyword fields. ``apply`` fills the slot of all its places at once.
 
-    A subclass has ``slot``, ``scheme`` and ``apply`` (unless it is ``abstract``); ``needs_calibration`` where ``apply`` cannot do without data.
+    A subclass has ``slot``, ``scheme`` and ``apply`` (unless it is ``abstract``); ``needs_calibration`` where ``apply`` cannot do without data;
+    ``foresees`` where it takes ``rest=``, a function that fills the slots after its own (calibrated on few examples: right in shapes and
+    bytes, not in values), so that it can measure the network as the whole plan leaves it.
     """
 
     slot: ClassVar[str]
     needs_calibration: ClassVar[bool] = False
+    foresees: ClassVar[bool] = False
 
     def __init_subclass__(cls, abstract: bool = False) -> None:
         if abstract:
@@ -48,6 +51,11 @@ class Method:
     def apply(cls, net: Module, chosen: Mapping[str, Method], calibration: Any) -> Module:
         """``net`` (which may be changed) with the slot filled at the module paths in ``chosen``."""
         raise NotImplementedError(f"{cls.__name__}.apply")
+
+    @classmethod
+    def left(cls, net: Module, chosen: Mapping[str, Method]) -> Mapping[str, str]:
+        """Places among ``chosen`` that the method would leave as they are in ``net``, and why; ``plan.explain`` prints them."""
+        return {}
 
 
 __all__ = ["SLOTS", "Method"]

@@ -25,6 +25,16 @@ Clamp = tuple[float, float] | None
 
 
 @dataclass(frozen=True)
+class Format:
+    """What a plan says about a module's integers: bits of its weights and of the values that it makes, and whether their steps
+    are trained."""
+
+    w: int = 8
+    a: int = 8
+    learn: bool = False
+
+
+@dataclass(frozen=True)
 class Norm:
     """An absorbed batch norm: numbers of its parameters, and the cells of its running statistics."""
 
@@ -75,8 +85,8 @@ class Contract(Step):
     terms: int
     bits: int
     shape: Shape
-    scale: tuple[float, ...] | None
-    """The weights' scales where they came with the network, one or one an output channel."""
+    given: tuple[float, ...] | None
+    """The weights' steps where they come with the network, one or one an output channel."""
 
 
 @dataclass(frozen=True)
@@ -252,13 +262,15 @@ def made(step: Step) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Program:
-    """A network as steps. ``observed``: grid -> the value of ``graph`` whose range makes it; ``fixed``: given grids; ``probes``:
-    grids of what is computed inside an operator."""
+    """A network as steps. ``sources``: by value what it stands for in ``graph``;
+    ``observed``: grid -> the value of ``graph`` whose range makes it; ``fixed``: given grids; ``probes``: grids of what is
+    computed inside an operator."""
 
     graph: Graph
     params: Graph
     cells: tuple[Cell, ...]
     values: tuple[Value, ...]
+    sources: tuple[Var, ...]
     steps: tuple[Step, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]

@@ -18,6 +18,7 @@ from shohin.compress.steps import (
     Entry,
     Fixed,
     Float,
+    Format,
     Move,
     Probe,
     Program,
@@ -40,8 +41,8 @@ from shohin.ops.composite import COMPOSITES
 RULES: dict[str, Callable[[Walk, Node], None]] = {}
 """``Quant.rule`` (or ``Quant.kind``) -> what makes steps of a node; filled by ``regions``."""
 
-
 GIVEN = "Q1 given grid"
+"""The ``Quant.rule`` of a grid that comes with the network."""
 
 STATES: dict[str, Callable[[Walk, Node, int], tuple[str, int] | None]] = {}
 """``Quant.rule`` of an operator with a state -> the grid and bits of its operand k, if that is a state."""
@@ -67,12 +68,12 @@ def alone() -> Iterator[None]:
 
 
 def walk(net: Module, avals: Sequence[Aval], stays_float: Callable[[str], bool],
-         bits: Callable[[str], int] = lambda path: 8) -> tuple[Program, trees.Spec]:  # fmt: skip
-    """The steps of ``net`` on inputs of ``avals``, and the structure of what it returns; ``stays_float`` and ``bits`` (of the
-    weights) say what the plan does with a module's path."""
+         format: Callable[[str], Format] = lambda path: Format()) -> tuple[Program, trees.Spec]:  # fmt: skip
+    """The steps of ``net`` on inputs of ``avals``, and the structure of what it returns; ``stays_float`` and ``format`` say
+    what the plan does with a module's path."""
     whole, cells, spec = traced(net, avals, kept)
     n = len(avals)
-    return Walk(whole, n, Parameters(whole, whole.inputs[:n], cells), stays_float, bits).program(), spec
+    return Walk(whole, n, Parameters(whole, whole.inputs[:n], cells), stays_float, format).program(), spec
 
 
 def traced(net: Module, avals: Sequence[Aval], keep: Callable[[Node], bool]) -> tuple[Graph, dict[Var, Cell], trees.Spec]:
@@ -106,12 +107,13 @@ class Walk:
     """The state of one walk over a graph whose first ``n`` inputs are activations."""
 
     def __init__(self, graph: Graph, n: int, parameters: Parameters, stays_float: Callable[[str], bool],
-                 bits: Callable[[str], int]) -> None:  # fmt: skip
-        self.graph, self.parameters, self.stays_float, self.bits = graph, parameters, stays_float, bits
+                 format: Callable[[str], Format]) -> None:  # fmt: skip
+        self.graph, self.parameters, self.stays_float, self.format = graph, parameters, stays_float, format
         self.users = graph.users()
         self.outputs = list(graph.outputs)
         self.taken: set[int] = set()
         self.values: list[Value] = []
+        self.sources: list[Var] = []
         self.steps: list[Step] = []
         self.ids: dict[Var, int] = {}
         self.entered: dict[Var, int] = {}
@@ -147,19 +149,27 @@ class Walk:
 
     def new(self, var: Var, grid: str | None, bits: int = 8) -> int:
         self.values.append(Value(var.shape, grid, bits))
+        self.sources.append(var)
         return len(self.values) - 1
 
     def value(self, var: Var) -> int:
         """The number of a value on an int8 grid; a float, or what has more bits, comes onto one here."""
         k = self.ids[var]
-        if self.values[k].bits != 8:
-            return self.regridded_to(var, f"{self.producer[var]} int8", 8)
-        return self.gridded(var)
+        if self.values[k].grid is None:
+            k = self.gridded(var)
+        return k if self.values[k].bits == 8 else self.regridded_to(var, f"{self.producer[var]} int8", 8)
 
     def gridded(self, var: Var) -> int:
-        """The number of a value on the grid that it has; a float comes onto an int8 one."""
+        """The number of a value on the grid that it has; a float comes onto one as wide as the whole network's rule says."""
         k = self.ids[var]
-        return k if self.values[k].grid is not None else self.entry(var, *(self.destined(var) or (self.producer[var], 8)))
+        if self.values[k].grid is not None:
+            return k
+        return self.entry(var, *(self.destined(var) or (self.producer[var], self.format("").a)))
+
+    def wide(self, var: Var) -> int:
+        """The number of a value on a grid of 8 or 16 bits (Q13)."""
+        k = self.gridded(var)
+        return k if self.values[k].bits <= 16 else self.value(var)
 
     def destined(self, var: Var) -> tuple[str, int] | None:
         """The grid of the state that ``var`` becomes, if it does nothing else first than move; parts that become several have
@@ -209,8 +219,8 @@ class Walk:
         return self.regridded[k, grid]
 
     def operand(self, node: Node, var: Var) -> int:
-        """The number of a value on an int8 grid, a parameter's too."""
-        return self.value(var) if self.active(var) else self.stored(node, var, self.parameters.peel(var))
+        """The number of a value on a grid of 8 or 16 bits, a parameter's too."""
+        return self.wide(var) if self.active(var) else self.stored(node, var, self.parameters.peel(var))
 
     def filled(self, node: Node, var: Var) -> int:
         """As ``operand``, of the shape that ``var`` has: a parameter that was stretched is stored as it was, and stretched again."""
@@ -251,26 +261,31 @@ class Walk:
         self.steps.append(Whole(node.place, tuple(inputs.values()), outputs[0], self.take(*nodes), definition, node.op,
                                 node.attrs, operands, outputs, clamp, facts, tuple(inner)))  # fmt: skip
 
-    def result(self, node: Node, last: Var, fixed: tuple[float, int] | None = None, bits: int = 8) -> int:
-        """A new value on a grid of its own, whose range is that of ``last``."""
+    def result(self, node: Node, last: Var, bits: int | None = None, fixed: tuple[float, int] | None = None) -> int:
+        """A new value on a grid of its own, whose range is that of ``last``; as wide as the plan says."""
         if fixed is not None:
             self.fixed[node.place] = (*fixed, 8)
-        self.range(node, last)
+        wanted = self.format(module_of(node.place)).a if bits is None else bits
+        bits = 8 if self.range(node, last) else wanted
         self.ids[last], self.producer[last] = self.new(last, node.place, bits), node.place
         return self.ids[last]
 
-    def range(self, node: Node, last: Var) -> None:
-        """The grid at the place of ``node`` is that of ``last``: given with the network, or made for its range."""
+    def range(self, node: Node, last: Var) -> bool:
+        """The grid at the place of ``node`` is that of ``last``: made for its range, or given with the network (is it?)."""
         self.observed[node.place] = last
         made = self.parameters.made.get(last)
-        if made is not None and quant_of(made).rule == GIVEN:
-            self.fixed[node.place] = self.given(made)
+        if made is None or quant_of(made).rule != GIVEN:
+            return False
+        self.fixed[node.place] = self.given(made)
+        return True
 
     def given(self, node: Node) -> Fixed:
         """The grid that comes with the network, on int8: what is counted from 0 is 128 less."""
         of = dict(node.attrs["config"])
         if len(of["scale"]) != 1 or of["high"] - of["low"] not in (254, 255) or of["low"] not in (0, -127, -128):
-            raise self.refuse(node, f"a grid of integers from {of['low']} to {of['high']} with {len(of['scale'])} scales; one of 256 steps with one scale has a definition")
+            raise self.refuse(
+                node, f"its grid has integers from {of['low']} to {of['high']} and {len(of['scale'])} scales; one of 8 bits and one scale has a definition"
+            )
         return of["scale"][0], of["zero"] - (128 if of["low"] == 0 else 0), 8
 
     def scale_of(self, weight: Var) -> tuple[float, ...] | None:
@@ -348,7 +363,7 @@ class Walk:
         outputs = tuple(self._output(v) for v in self.outputs)
         params, cells = self.parameters.program()
         return Program(
-            self.graph, params, cells, tuple(self.values), tuple(self.steps), tuple(self.ids[v] for v in self.inputs),
+            self.graph, params, cells, tuple(self.values), tuple(self.sources), tuple(self.steps), tuple(self.ids[v] for v in self.inputs),
             outputs, self.observed, self.fixed, self.probes, tuple(self.cleared), tuple(self.refused),
         )  # fmt: skip
 

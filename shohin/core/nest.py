@@ -132,6 +132,7 @@ class KernelCall:
     Nests that it does on the way, row by row (a row: all dims but the last): ``staged`` ones make an operand that lies
     nowhere in memory, in scratch, just before it is read; ``folds`` are reductions over its result's rows in ``chunks8``,
     done while those rows are in cache. The meaning is that of the nests before and after the kernel, and so are the bits.
+    ``storage``: the attributes of the storage op that unpacks its weights from constants, so that a kernel can store them as it does.
     """
 
     kernel: str
@@ -142,6 +143,7 @@ class KernelCall:
     place: str
     staged: tuple[Nest, ...] = ()
     folds: tuple[Nest, ...] = ()
+    storage: Mapping[str, Any] | None = None
 
     def __str__(self) -> str:
         ports = "".join(f"\n    {p.name}: {p.expr}" for p in self.ports)

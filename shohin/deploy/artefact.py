@@ -21,11 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from shohin.compress.definitions import Grid
+from shohin.compress.definitions import Grid, dequantize, quantize
 from shohin.core.errors import DeployError
 from shohin.deploy.layout import Layout
 from shohin.deploy.library import HostLibrary, build_library
-from shohin.deploy.packed import is_packed, offsets
+from shohin.deploy.packed import is_packed, offsets, pack, unpack
+from shohin.deploy.page import PAGE, page
 from shohin.deploy.templates import files_of
 from shohin.targets import get_target
 from shohin.targets.elf import Sections
@@ -35,13 +36,13 @@ from shohin.targets.toolchain import atomic
 FORMAT, VERSION = "shohin-artefact", 1
 MANIFEST = "manifest.json"
 NO_LAYOUT = Layout()
-_DTYPES = ("int8", "int16", "int32", "float32")
+_DTYPES = ("int8", "uint8", "int16", "int32", "float32")
 _SUMMED = ("network.c", "network.h")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Boundary:
-    """An input or output: ``shape`` without the batch, ``dtype`` ``int8``, ``int16``, ``int32`` or ``float32``, and for integers
+    """An input or output: ``shape`` without the batch, ``dtype`` ``int8``, ``uint8``, ``int16``, ``int32`` or ``float32``, and for integers
     their grid (none: an index).
 
     The real value of q is ``(q - zero) * scale``.
@@ -120,17 +121,49 @@ class Artefact:
         with tempfile.TemporaryDirectory(prefix="shohin-call-") as work:
             return build_library(self.folder, work)
 
+    @property
+    def remembers(self) -> bool:
+        """Does each call go on where the last one ended?"""
+        return self.source.state_bytes > 0
+
+    def stream(self) -> Stream:
+        """A sequence of its own, from the start: ``step`` by ``step``.
+
+        Raises:
+            DeployError: the network remembers nothing.
+        """
+        if not self.remembers:
+            raise DeployError(f"{self.name}: it remembers nothing from call to call; export it with stream= or state=")
+        with tempfile.TemporaryDirectory(prefix="shohin-stream-") as work:
+            return Stream(self, build_library(self.folder, work))
+
     def run(self, x: Any) -> np.ndarray:
         """Outputs (n, ...) of the artefact's own dtype, int8 or float32, for float32 inputs (n, ...): its C on this machine.
+        Of a network that remembers, inputs and outputs are n steps of one sequence, from its start.
 
         Raises ``DeployError`` where the inputs have another shape.
         """
-        x, entry, exit_ = np.asarray(x, np.float32), self.inputs[0], self.outputs[0]
-        if x.shape[1:] != entry.shape:
-            raise DeployError(f"{self.name}: the input has shape {x.shape}, expected (n, {', '.join(map(str, entry.shape))})")
+        return self.first(self.library.run(self.entries(x, self.library)))
+
+    def first(self, y: np.ndarray) -> np.ndarray:
+        """The first output (n, ...) of rows that the C gave."""
+        return unpack(y, [(b.shape, b.dtype) for b in self.outputs])[0] if self.packed else y.reshape(len(y), *self.outputs[0].shape)
+
+    def entries(self, x: Any, library: HostLibrary) -> np.ndarray:
+        """Rows of the network's own dtype from real inputs (n, ...).
+
+        Raises:
+            DeployError: they have another shape, or the network has several inputs.
+        """
+        entry = self.inputs[0]
+        x = np.asarray(x, np.float32 if entry.scale is not None else entry.dtype)
+        if x.shape[1:] != entry.shape or len(self.inputs) > 1:
+            wanted = "; ".join(f"(n, {', '.join(map(str, b.shape))})" for b in self.inputs)
+            raise DeployError(f"{self.name}: the input has shape {x.shape}, expected {wanted}")
+        if self.packed:
+            return pack([x if entry.scale is None else quantize(x, entry.grid)])
         rows = np.ascontiguousarray(x.reshape(len(x), -1))
-        y = self.library.run(self.library.quantize(rows) if entry.dtype == "int8" else rows)
-        return y.reshape(len(x), *exit_.shape)
+        return library.quantize(rows) if entry.dtype == "int8" else rows
 
     def __call__(self, x: Any) -> np.ndarray:
         """float32 outputs (n, ...) for float32 inputs (n, ...); the integers are those that the device gives.
@@ -140,8 +173,11 @@ class Artefact:
         >>> art([[-1.0, 0.0, 2.0]]).tolist()
         [[0.0, 0.0, 2.0]]
         """
-        y = self.run(x)
-        return self.library.dequantize(y).reshape(y.shape) if y.dtype == np.int8 else y
+        return self.real(self.run(x))
+
+    def real(self, y: np.ndarray) -> np.ndarray:
+        """Values of the first output's integers; an index as it is."""
+        return y if self.outputs[0].scale is None else dequantize(y, self.outputs[0].grid)
 
     def __str__(self) -> str:
         width = max((len(place) for place, _ in self.kernels), default=0)
@@ -155,6 +191,26 @@ class Artefact:
             *(f"  {place:{width}}  {kernel}" for place, kernel in self.kernels)])
 
     __repr__ = __str__
+
+
+class Stream:
+    """A sequence that is fed to an artefact step by step; it has an arena of its own, so that several may run side by side."""
+
+    def __init__(self, art: Artefact, library: HostLibrary) -> None:
+        self.artefact, self.library = art, library
+        library.reset()
+
+    def reset(self) -> None:
+        """Back to the start of a sequence."""
+        self.library.reset()
+
+    def step(self, x: Any) -> np.ndarray:
+        """float32 outputs (...) of the next step, whose inputs are x (...), float32: the artefact's shapes without the batch."""
+        return self.artefact.real(self.integers(x))
+
+    def integers(self, x: Any) -> np.ndarray:
+        """As ``step``, in the artefact's own dtype."""
+        return self.artefact.first(self.library.go_on(self.artefact.entries(np.asarray(x)[None], self.library)))[0]
 
 
 def _boundaries_fit(source: Source, what: str, size: int, boundaries: tuple[Boundary, ...], packed: bool) -> None:
@@ -190,6 +246,9 @@ def write_artefact(folder: str | Path, *, device: str, inputs: tuple[Boundary, .
         name=source.name, device=device, folder=source.folder, inputs=inputs, outputs=outputs,
         arena_bytes=source.arena_bytes, sections=sections, kernels=kernels, layout=layout,
         checksums=tuple((file, _checksum(source.folder / file)) for file in _SUMMED))
+    if target.browser:
+        network = {"inputs": [asdict(b) for b in inputs], "outputs": [asdict(b) for b in outputs]}
+        _write(source.folder / PAGE, page(source.folder, target, source.name, network))
     _write(source.folder / MANIFEST, json.dumps(_to_json(artefact), indent=2) + "\n")
     return artefact
 

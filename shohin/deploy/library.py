@@ -48,6 +48,14 @@ class HostLibrary:
         """Outputs (n, output_size) for ``x`` (n, ...), both int8 (float32 for a float network); one call of C."""
         return self._program.run(x)
 
+    def reset(self) -> None:
+        """Before a sequence, of a network that remembers."""
+        self._program.reset()
+
+    def go_on(self, x: np.ndarray) -> np.ndarray:
+        """As ``run``, which begins a sequence, but from where the last call ended."""
+        return self._program.go_on(x)
+
     def run_painted(self, x: np.ndarray) -> tuple[np.ndarray, int]:
         """As ``run``, and the bytes of the arena up to the last one written.
 

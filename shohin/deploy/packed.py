@@ -17,7 +17,7 @@ from shohin.core.graph import Var
 
 Array = np.ndarray[Any, Any]
 ALIGN = 16
-ELEMENT = {np.dtype(np.int8): "int8_t", np.dtype(np.int16): "int16_t", np.dtype(np.int32): "int32_t", np.dtype(np.float32): "float"}
+ELEMENT = {np.dtype(np.int8): "int8_t", np.dtype(np.uint8): "uint8_t", np.dtype(np.int16): "int16_t", np.dtype(np.int32): "int32_t", np.dtype(np.float32): "float"}
 """The C type of an element that may cross the boundary."""
 
 
@@ -56,10 +56,10 @@ def is_packed(inputs: Sequence[Any], outputs: Sequence[Any]) -> bool:
     return len(inputs) != 1 or len(outputs) != 1 or len(kinds) != 1 or not kinds <= {np.dtype(np.int8), np.dtype(np.float32)}
 
 
-def prototype(name: str, inputs: Sequence[Var], outputs: Sequence[Var]) -> str:
-    """C of the function with a pointer for each input and output."""
+def prototype(prefix: str, inputs: Sequence[Var], outputs: Sequence[Var]) -> str:
+    """C of the function ``PREFIX_run`` with a pointer for each input and output."""
     pointers = [*(f"const {ELEMENT[v.dtype]} *in{k}" for k, v in enumerate(inputs)), *(f"{ELEMENT[v.dtype]} *out{k}" for k, v in enumerate(outputs))]
-    return f"int {name}_parts_run({', '.join(pointers)}, void *arena)"
+    return f"int {prefix}_run({', '.join(pointers)}, void *arena)"
 
 
 def run_text(name: str, inputs: Sequence[Var], outputs: Sequence[Var]) -> str:

@@ -21,6 +21,7 @@ from shohin.core.graph import Graph, Var
 from shohin.core.nest import KernelCall
 from shohin.deploy.layout import Layout, Piece, Stage
 from shohin.deploy.packed import ELEMENT, is_packed, layout, offsets, prototype, run_text
+from shohin.deploy.streaming import State, reset_text, state_bytes, step_text
 
 _C_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -47,9 +48,10 @@ DEVICE = (("", GENERIC),)
 """Plain loops, and kernels that ask the compiler for instructions themselves."""
 
 
-def write_c(graph: Graph, name: str, *, machines: Sequence[tuple[str, Machine]] = DEVICE, grids: Sequence[Grid | None] | None = None, device: str = "") -> Text:
+def write_c(graph: Graph, name: str, *, machines: Sequence[tuple[str, Machine]] = DEVICE, grids: Sequence[Grid | None] | None = None, device: str = "",
+            states: Sequence[State] = ()) -> Text:  # fmt: skip
     """The C of a graph for a batch of one; ``grids`` for the inputs and outputs of integers (None: an index). ``machines``:
-    preprocessor conditions and what is written where they hold.
+    preprocessor conditions and what is written where they hold. The last inputs and outputs are the ``states``, which stay inside.
 
     Raises ``DeployError`` where an input or output has another dtype, or the name is no C identifier.
     """
@@ -60,42 +62,53 @@ def write_c(graph: Graph, name: str, *, machines: Sequence[tuple[str, Machine]] 
             raise DeployError(f"{name}: an input or output is {v.aval}, expected {', '.join(d.name for d in ELEMENT)}")
     best = passes.optimize(graph)
     variants = [Variant(condition, lower(best, m), m) for condition, m in machines]
-    both = (*graph.inputs, *graph.outputs)
+    own = lambda vs: vs[: len(vs) - len(states)]
+    inputs, outputs = own(graph.inputs), own(graph.outputs)
+    both = (*inputs, *outputs)
     values = ["" if g is None else f", value (q - {g.zero}) * {float(np.float32(g.scale))!r}" for g in grids or [None] * len(both)]
-    packed, n = is_packed(graph.inputs, graph.outputs), len(graph.inputs)
-    x, y = graph.inputs[0], graph.outputs[0]
+    packed, n = is_packed(inputs, outputs), len(inputs)
+    x, y = inputs[0], outputs[0]
     if packed:
-        names = [*(f"in{k}" for k in range(n)), *(f"out{k}" for k in range(len(graph.outputs)))]
-        text = f"Inputs:\n{layout(names[:n], graph.inputs, values)}\nOutputs:\n{layout(names[n:], graph.outputs, values[n:])}"
-        element, sizes = "int8_t", tuple(offsets([(v.shape, v.dtype) for v in vs])[-1] for vs in (graph.inputs, graph.outputs))
+        names = [*(f"in{k}" for k in range(n)), *(f"out{k}" for k in range(len(outputs)))]
+        text = f"Inputs:\n{layout(names[:n], inputs, values)}\nOutputs:\n{layout(names[n:], outputs, values[n:])}"
+        element, sizes = "int8_t", tuple(offsets([(v.shape, v.dtype) for v in vs])[-1] for vs in (inputs, outputs))
     else:
         text = f"Input: {x.aval}{values[0]}\nOutput: {y.aval}{values[1]}"
         element, sizes = ELEMENT[x.dtype], (int(np.prod(x.shape)), int(np.prod(y.shape)))
     about = f"{name}{' for ' + device if device else ''}, written by Shohin: {name}_run is the network.\n{text}"
-    prefix = f"{name}_parts" if packed else name
+    run = f"{name}_parts" if packed else name
+    prefix = f"{name}_net" if states else run
     library = emit_variants(variants, prefix, about=about, header="network.h")
-    body = library.text
+    body = library.text.replace(f"{prefix}_STEP", f"{name}_STEP")
     found = re.search(rf"#define {prefix}_ARENA_BYTES (\d+)\n", body)
     assert found
     arena = int(found[1])
+    if states:
+        body = re.sub(rf"^int {prefix}_run", f"static int {prefix}_run", body, flags=re.MULTILINE)
+        at, n_state = -(-arena // 16) * 16, state_bytes(states)
+        arena = at + 2 * n_state
     prototypes = [f"int {name}_run(const {element} *in, {element} *out, void *arena);", f"int {name}_selfcheck(void);"]
     boundaries = [(f"_{names[k]}" if packed else "", v, g, k < n) for k, (v, g) in enumerate(zip(both, grids or (), strict=False)) if g is not None]
     for suffix, v, _, enters in boundaries:
         one = ("const float *in", f"{ELEMENT[v.dtype]} *out") if enters else (f"const {ELEMENT[v.dtype]} *in", "float *out")
         prototypes.append(f"void {name}_{'' if enters else 'de'}quantize{suffix}({', '.join(one)});")
     if packed:
-        prototypes.insert(0, f"{prototype(name, graph.inputs, graph.outputs)};")
+        prototypes.insert(0, f"{prototype(run, inputs, outputs)};")
+    if states:
+        prototypes.append(f"void {name}_reset(void *arena); /* before the first element of a sequence */")
     guard = f"SHOHIN_{name.upper()}_H"
     note = f"\n   {text.replace(chr(10), chr(10) + '   ')}\n   {name}_run takes and gives them as blocks of bytes, aligned to 16." if packed else f" {x.aval} -> {y.aval}."
+    macros = f"#define {name}_STATE_SIZE {2 * n_state}\n#define {name.upper()}_STATE_AT {at}\n" if states else ""
+    keeps = f"\n   Each call goes on where the last one ended: what the network remembers lies in the last {name}_STATE_SIZE bytes of the arena, so nothing else may use them." if states else ""
     header = f"""\
-/* {name}:{note} The arena must be aligned to 16 bytes; functions return 0 when all is well. */
+/* {name}:{note}{keeps} The arena must be aligned to 16 bytes; functions return 0 when all is well. */
 #ifndef {guard}
 #define {guard}
 #include <stdint.h>
 #define {name}_INPUT_SIZE {sizes[0]}
 #define {name}_OUTPUT_SIZE {sizes[1]}
 #define {name}_ARENA_SIZE {max(arena, 1)}
-#ifdef __cplusplus
+{macros}#ifdef __cplusplus
 extern "C" {{
 #endif
 {chr(10).join(prototypes)}
@@ -105,8 +118,10 @@ extern "C" {{
 #endif
 """
     source = f'{body}\n{SELFCHECK.replace("NAME", name).replace("ROOTS", ROOTS if "__builtin_sqrtf(" in body else "")}'
+    if states:
+        source += reset_text(name, states) + step_text(prefix, prototype(run, inputs, outputs), len(inputs), len(outputs), states, name)
     if packed:
-        source += run_text(name, graph.inputs, graph.outputs)
+        source += run_text(name, inputs, outputs)
     for suffix, v, g, enters in boundaries:
         source += (_quantize if enters else _dequantize)(name + ("_" if enters else "_de") + f"quantize{suffix}", v, g)
     kernels = tuple((s.place, s.kernel if isinstance(s, KernelCall) else "loops") for s in variants[0].program.steps)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ import numpy as np
 from shohin.compress.part import Part
 from shohin.compress.quantized import OWN, Quantized
 from shohin.compress.report import memory, report
-from shohin.compress.table import Palette
+from shohin.compress.steps import Format
+from shohin.compress.table import Table
 from shohin.compress.walk import kept, traced
 from shohin.core import dtypes, trees
 from shohin.core.cells import Buffer, Cell, Param
@@ -81,7 +83,7 @@ def load(path: str | Path, into: Module | None = None) -> Any:
 class Stored(Part):
     """A network without its Python, for evaluation: the cells under their paths and the graph that reads them."""
 
-    def __init__(self, graphs: Sequence[Graph], read: Sequence[str], spec: trees.Spec, cells: Mapping[str, Cell], tables: Mapping[str, int]) -> None:
+    def __init__(self, graphs: Sequence[Graph], read: Sequence[str], spec: trees.Spec, cells: Mapping[str, Cell], tables: Mapping[str, Sequence[int]]) -> None:
         self._graphs, self._read, self._spec = tuple(graphs), tuple(read), spec
         for path, cell in cells.items():
             *above, name = path.split(".")
@@ -89,7 +91,7 @@ class Stored(Part):
             for k, part in enumerate(above):
                 if part not in at.__dict__:
                     made = Part()
-                    made.bits = tables.get(".".join(above[: k + 1]))
+                    made.bits, made.dim = tables.get(".".join(above[: k + 1]), (None, 1))
                     setattr(at, part, made)
                 at = at.__dict__[part]
             setattr(at, name, cell)
@@ -162,7 +164,7 @@ def _program(module: Module, example: Any) -> dict[str, Any]:
     more: dict[str, Any] = {}
     if isinstance(module, Quantized):
         net, avals = module._net, list(module._example)
-        more = {"cleared": list(module._cleared), "bits": dict(module._bits)}
+        more = {"cleared": list(module._cleared), "formats": {path: asdict(f) for path, f in module._formats.items()}}
     try:
         with mode(module, training=False):
             made = [traced(net, [Aval((n, *a.shape[1:]), a.dtype) for a in avals], kept) for n in SIZES]
@@ -177,7 +179,7 @@ def _program(module: Module, example: Any) -> dict[str, Any]:
     except (ShohinError, ValueError, TypeError, KeyError) as error:
         return {"refused": f"{type(error).__name__}: {error}"}
     params = [path for path, cell in net.cells().items() if isinstance(cell, Param)]
-    tables = {path: m.bits for path, m in net.modules().items() if isinstance(m, Palette | Part) and m.bits}
+    tables = {path: [m.bits, m.dim] for path, m in net.modules().items() if isinstance(m, Table | Part) and m.bits}
     return {
         "graphs": texts, "reads": reads[0], "structure": structure, "params": params, "tables": tables,
         "inputs": [[list(a.shape), a.dtype.name] for a in avals], "report": {"text": report(module)}, **more,
@@ -193,12 +195,13 @@ def _avals(example: Any) -> list[Aval]:
 
 
 def _restored(found: Mapping[str, Any], arrays: Mapping[str, Array]) -> Module:
-    own = {p: a for p, a in arrays.items() if not ("bits" in found and p.startswith(f"{OWN}."))}
+    own = {p: a for p, a in arrays.items() if not ("formats" in found and p.startswith(f"{OWN}."))}
     cells: dict[str, Cell] = {p: Param(a, requires_grad=False) if p in found["params"] else Buffer(a) for p, a in own.items()}
     net: Module = Stored([parse(t) for t in found["graphs"]], found["reads"], _spec(found["structure"]), cells, found["tables"])
-    if "bits" in found:
+    if "formats" in found:
+        formats = {path: Format(**f) for path, f in found["formats"].items()}
         avals = [Aval(tuple(shape), dtypes.as_dtype(dtype)) for shape, dtype in found["inputs"]]
-        net = Quantized.restored(net, avals, found["cleared"], found["bits"], {p[len(OWN) + 1 :]: a for p, a in arrays.items() if p not in own})
+        net = Quantized.restored(net, avals, found["cleared"], formats, {p[len(OWN) + 1 :]: a for p, a in arrays.items() if p not in own})
     memory(net, found["report"])
     return net.eval()
 

@@ -90,7 +90,7 @@ public:
     // Is this build's arithmetic the one that the results are defined by?
     [[nodiscard]] static bool sound() noexcept { return @NAME@_selfcheck() == 0; }
 
-    // One inference; false where the network refuses, which a sound build never does.
+@RESET@    // One inference; false where the network refuses, which a sound build never does.
     [[nodiscard]] bool run(const input &in, output &out) noexcept { return @NAME@_run(in.data(), out.data(), arena_.data()) == 0; }
 @REAL@
 private:
@@ -116,6 +116,14 @@ _REAL = """\
         if (done) @NAME@_dequantize(r.data(), out.data());
         return done;
     }
+"""
+
+_RESET = """\
+    @NAME@() noexcept { reset(); }
+
+    // Each call of run goes on where the last one ended; this begins anew.
+    void reset() noexcept { @NAME@_reset(arena_.data()); }
+
 """
 
 _WASM_MAKEFILE = """\
@@ -146,6 +154,7 @@ export async function load(bytes) {
     if (net.run() !== 0) throw new Error("@NAME@: the network failed");
     return view(@TYPED@, net.output(), net.output_size()).slice();
   };
+  net.reset?.();
   @REAL@
 }
 """
@@ -160,8 +169,8 @@ _MJS_INT8 = """\
     net.dequantize();
     return view(Float32Array, net.real_output(), net.output_size()).slice();
   };
-  return { integers: run, run: real };"""
-_MJS_FLOAT = "return { run };"
+  return { integers: run, run: real, reset: () => net.reset?.() };"""
+_MJS_FLOAT = "return { run, reset: () => net.reset?.() };"
 
 _EXAMPLE = """\
 /* One inference of @NAME@ on an input of zeros. */
@@ -179,7 +188,7 @@ int main(void)
         printf("this build's arithmetic is not the defined one (check %d): look for -ffast-math\\n", check);
         return 1;
     }
-@RUN@
+@FIRST@@RUN@
     for (int i = 0; i < @MACRO@_OUTPUT_SIZE; ++i) printf("%d: @FORMAT@\\n", i, @VALUES@);
     return 0;
 }
@@ -226,7 +235,8 @@ def header_hpp(source: Source, target: Target, packed: bool = False) -> str:
     names = {"NAME": source.name, "MACRO": source.macro, "UPPER": source.name.upper()}
     element = "std::int8_t" if source.dtype == np.int8 else "float"
     real = _fill(_REAL, names) if source.dtype == np.int8 and not packed else ""
-    return _fill(_HPP, {**names, "ELEMENT": element, "REAL": real})
+    reset = _fill(_RESET, names) if source.state_bytes else ""
+    return _fill(_HPP, {**names, "ELEMENT": element, "REAL": real, "RESET": reset})
 
 
 def example_c(source: Source, target: Target, packed: bool = False) -> str:
@@ -234,7 +244,8 @@ def example_c(source: Source, target: Target, packed: bool = False) -> str:
     del target
     names = {"NAME": source.name, "MACRO": source.macro}
     parts = {key: _fill(text, names) for key, text in (_PACKED if packed else _INT8 if source.dtype == np.int8 else _FLOAT).items()}
-    return _fill(_EXAMPLE, {**names, **parts})
+    first = f"    {source.name}_reset(arena); /* each call goes on where the last one ended */\n" if source.state_bytes else ""
+    return _fill(_EXAMPLE, {**names, **parts, "FIRST": first})
 
 
 def wasm_c(source: Source, target: Target, packed: bool = False) -> str:
@@ -246,7 +257,7 @@ def wasm_c(source: Source, target: Target, packed: bool = False) -> str:
 def loader_mjs(source: Source, target: Target, packed: bool = False) -> str:
     """The text of network.mjs."""
     del target
-    typed, run = ("Int8Array", _MJS_INT8) if source.dtype == np.int8 else ("Float32Array", _MJS_FLOAT)
+    typed, run = ("Int8Array", _MJS_INT8) if source.quantizes else ("Int8Array" if source.dtype == np.int8 else "Float32Array", _MJS_FLOAT)
     return _fill(_MJS, {"NAME": source.name, "TYPED": typed, "REAL": run})
 
 
@@ -266,4 +277,4 @@ WASM: Files = {
 
 def files_of(target: Target) -> Files:
     """What an artefact's folder holds beside the network, by name."""
-    return WASM if target.triple.startswith("wasm") else FILES
+    return WASM if target.browser else FILES

@@ -1,5 +1,18 @@
 """Hand-written kernels; importing this package registers all of them."""
 
-from shohin.kernels import conv, conv_dw, depthwise, gemm, gemv, palette, panels, qconv, qdepthwise, qpool
+from shohin.kernels import (
+    conv,
+    conv_dw,
+    depthwise,
+    gemm,
+    gemv,
+    palette,
+    panels,
+    qconv,
+    qdepthwise,
+    qpool,
+    sparse,
+    sparse_tiles,
+)
 
-__all__ = ["conv", "conv_dw", "depthwise", "gemm", "gemv", "palette", "panels", "qconv", "qdepthwise", "qpool"]
+__all__ = ["conv", "conv_dw", "depthwise", "gemm", "gemv", "palette", "panels", "qconv", "qdepthwise", "qpool", "sparse", "sparse_tiles"]

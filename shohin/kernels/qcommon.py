@@ -302,13 +302,14 @@ def shared(site: Site) -> int:
 
 
 def is_int8(site: Site, role: str = "const") -> Verdict:
-    """int8 operands, weights constant (or ``packed``), sums that fit."""
+    """int8 operands, weights constant (or what the storage op ``role`` unpacks), sums that fit."""
     q, w = site.operands[:2]
     terms = w.size // max(w.shape[0], 1)
     if not q.dtype == w.dtype == dtypes.int8:
         return Declined(f"{q.dtype.name} and {w.dtype.name}, it takes int8")
     if w.role != role:
-        return Declined(f"the weights are {'packed' if w.role == 'packed' else 'constant' if w.role == 'const' else 'computed'}, it takes {'packed' if role == 'packed' else 'constant'} ones")
+        say = lambda role: {"const": "constant", "temp": "computed"}.get(role, f"packed ({role})")
+        return Declined(f"the weights are {say(w.role)}, it takes {say(role)} ones")
     if not (terms and q.size and site.results[0].size):
         return Declined("an operand or the result is empty")
     return terms <= LONGEST or Declined(f"sums of {terms} terms, up to {LONGEST} surely fit into int32")

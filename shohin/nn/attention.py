@@ -59,13 +59,12 @@ class MultiheadAttention(Module):
         q_k_v = [self._split(self._project(t, i)) for i, t in enumerate((q, k, v))]
         y = attention(q_k_v[0], q_k_v[1], q_k_v[2], None if mask is None else as_tensor(mask), causal=causal)
         y = dropout(y, self.dropout, training=self.training)
-        return self.out_proj(move.reshape(move.permute_dims(y, (0, 2, 1, 3)), q.shape))
+        return self.out_proj(move.reshape(move.permute_dims(y, (0, 2, 1, 3)), (*q.shape[:-1], -1)))
 
     def _project(self, x: Tensor, part: int) -> Tensor:
         """Queries, keys or values: a matmul each, so that gradients of slices are those of weights, not of activations."""
-        rows = slice(part * self.embed_dim, (part + 1) * self.embed_dim)
-        y = matmul(x, self.in_proj_weight[rows], transpose_b=True)
-        return y if self.in_proj_bias is None else y + self.in_proj_bias[rows]
+        y = matmul(x, move.reshape(self.in_proj_weight, (3, -1, self.embed_dim))[part], transpose_b=True)
+        return y if self.in_proj_bias is None else y + move.reshape(self.in_proj_bias, (3, -1))[part]
 
     def _split(self, x: Tensor) -> Tensor:
         """(n, t, e) -> (n, heads, t, e / heads)."""

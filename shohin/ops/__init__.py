@@ -13,11 +13,13 @@ from shohin.ops import (
     linear,
     math,
     move,
+    narrow,
     palette,
     qlinear,
     quant,
     random,
     reduce,
+    sparse,
 )
 
 _METHODS = {
@@ -34,4 +36,4 @@ for _module, _names in _METHODS.items():
 _tensor.METHODS["positive"] = lambda x: x
 _tensor.METHODS["__namespace__"] = lambda: sys.modules["shohin"]
 
-__all__ = ["activations", "composite", "control", "extra", "index", "kinds", "linear", "math", "move", "palette", "qlinear", "quant", "random", "reduce"]
+__all__ = ["activations", "composite", "control", "extra", "index", "kinds", "linear", "math", "move", "narrow", "palette", "qlinear", "quant", "random", "reduce", "sparse"]

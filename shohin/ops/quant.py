@@ -59,8 +59,9 @@ quantize = elementwise(
 )  # fmt: skip
 requantize = elementwise(
     "requantize", operands=("acc", "M", "lo", "hi"), numpy=lambda acc, M, lo, hi: np.rint(clip(acc * M, lo, hi)), body=lambda acc, M, lo, hi: loop.rint(loop.clip(acc * M, lo, hi)),
-    vjp=(lambda acc, M, lo, hi, y, g: inside(acc * M, lo, hi, g * M), lambda acc, M, lo, hi, y, g: inside(acc * M, lo, hi, g * acc), NO_GRADIENT, NO_GRADIENT),
-    quant=PART, tol=STRAIGHT_THROUGH, source="docs/quantization.md Q3", samples=_draw((20.0, 60.0)), doc="``rhe(clip(acc * M, lo, hi))`` on float32 integers; its gradient is that of acc * M inside the bounds, else 0.",
+    vjp=(lambda acc, M, lo, hi, y, g: inside(acc * M, lo, hi, g * M), lambda acc, M, lo, hi, y, g: inside(acc * M, lo, hi, g * acc),
+         lambda acc, M, lo, hi, y, g: math.where(acc * M < lo, g, math.zeros_like(g)), lambda acc, M, lo, hi, y, g: math.where(acc * M > hi, g, math.zeros_like(g))),
+    quant=PART, tol=STRAIGHT_THROUGH, source="docs/quantization.md Q3", samples=_draw((20.0, 60.0)), doc="``rhe(clip(acc * M, lo, hi))`` on float32 integers; its gradient is that of the clip.",
 )  # fmt: skip
 bound_gain = elementwise(
     "bound_gain", numpy=lambda k: np.where(k < 0, -clip(-k, np.asarray(SMALL, k.dtype), np.asarray(GAIN, k.dtype)), clip(k, np.asarray(SMALL, k.dtype), np.asarray(GAIN, k.dtype))),
@@ -71,6 +72,11 @@ bound_multiplier = elementwise(
     "bound_multiplier", numpy=lambda m: np.where(np.abs(m) < np.asarray(SMALL, m.dtype), np.zeros_like(m), clip(m, np.asarray(-MOST, m.dtype), np.asarray(MOST, m.dtype))),
     body=lambda m: loop.select(loop.Un("abs", m) < SMALL, 0.0, loop.clip(m, -MOST, MOST)), vjp=lambda m, y, g: g, quant=PART, tol=STRAIGHT_THROUGH, source="docs/quantization.md Q2",
     edges=(0.0, 1e-13, -1e-13, 1025.0, -1e30), doc="M with |M| > 2^10 -> +-2^10 and |M| < 2^-40 -> 0; the gradient passes.",
+)  # fmt: skip
+
+scale_gradient = elementwise(
+    "scale_gradient", operands=("x", "by"), numpy=lambda x, by: x.copy(), body=lambda x, by: x, vjp=(lambda x, by, y, g: g * by, NO_GRADIENT), quant=PART, tol=STRAIGHT_THROUGH,
+    source="Esser et al. 2020 (arXiv:1902.08153), section 2.2", doc="x itself, whose gradient is multiplied by ``by``.",
 )  # fmt: skip
 
 # ----------------------------------------------------------------------------------------- requantization, Q3
@@ -174,4 +180,6 @@ def lookup_ste(q: Tensor, table: Tensor, slope: Tensor) -> Tensor:
     return interp.bind(_ste, [q, table, slope], {})[0]
 
 
-__all__ = ["PART", "bound_gain", "bound_multiplier", "clip", "inside", "lookup", "lookup_ste", "quantize", "requant", "requantize"]
+__all__ = [
+    "PART", "bound_gain", "bound_multiplier", "clip", "inside", "lookup", "lookup_ste", "quantize", "requant", "requantize", "scale_gradient",
+]  # fmt: skip

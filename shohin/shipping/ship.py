@@ -26,6 +26,7 @@ from shohin.deploy.export import export
 from shohin.deploy.stored import Stored
 from shohin.shipping.candidate import Candidate, Origin, measured, plain
 from shohin.shipping.describe import description
+from shohin.shipping.doubts import guesses, losses
 from shohin.shipping.kept import Kept
 from shohin.shipping.options import Option, options
 from shohin.shipping.remedy import short
@@ -42,7 +43,7 @@ BATCH = 64
 class Shipment:
     """What ``ship`` found. ``best`` is None where nothing fits; ``short`` then says what is missing, and the first remedy.
 
-    ``skipped`` are ways that were not tried, with the reason; ``front`` the candidates that fit and that no other one beats in
+    ``skipped`` are ways that were not tried, with the reason; ``doubts`` what speaks against believing the answers; ``front`` the candidates that fit and that no other one beats in
     answers, flash, RAM and time together.
     """
 
@@ -53,6 +54,7 @@ class Shipment:
     candidates: tuple[Candidate, ...]
     skipped: tuple[str, ...]
     short: tuple[str, ...]
+    doubts: tuple[str, ...]
     estimate: float
     seconds: float
 
@@ -91,7 +93,7 @@ class Shipment:
         best = self.best
         return plain({
             "schema": 1, "shohin": __version__, "device": self.device, "budget": limits, "best": None if best is None else best.name,
-            "front": [c.name for c in self.front], "short": self.short, "skipped": self.skipped,
+            "front": [c.name for c in self.front], "short": self.short, "skipped": self.skipped, "doubts": self.doubts,
             "seconds": {"value": round(self.seconds, 1), "how": "measured"}, "estimate": {"value": round(self.estimate, 1), "how": "modelled"},
             "network": self.description,
             "candidates": [{**c.to_json(), "fits_budget": not c.over(self.budget), "over": c.over(self.budget)} for c in self.candidates],
@@ -183,6 +185,9 @@ class _Run:
         self.found: list[Candidate] = []
         self.skipped: list[str] = []
         self._add("float32", "the network as it is", lambda _: (subject.net, ()), subject)
+        self.doubts = guesses(self.found[0], subject)
+        for line in self.doubts:
+            told.say(f"warning: {line}")
         self._add("int8", "weights and activations of 8 bits, by calibration", lambda _: (INT8.apply(subject.net, subject.calibration), ()), subject)
         if self.finetune:
             about = f"the same, trained for {self.finetune} epochs with its rounding (QAT)"
@@ -286,10 +291,13 @@ class _Run:
 
     def _finish(self, text: str, estimate: float, started: float) -> Shipment:
         integers = [c for c in self.found if c.integer]
+        trainable = self.subject.train is not None and not self.finetune
         made = Shipment(
             folder=self.kept.path, device=self.device, budget=self.budget, description=text, candidates=tuple(self.found), skipped=tuple(self.skipped),
-            short=tuple(short(integers[0], self.budget, [c for c in integers[1:]])), estimate=estimate, seconds=time.perf_counter() - started,
+            short=tuple(short(integers[0], self.budget, [c for c in integers[1:]])), doubts=tuple(self.doubts), estimate=estimate, seconds=time.perf_counter() - started,
         )  # fmt: skip
+        if made.best is not None:
+            made = replace(made, doubts=(*made.doubts, *losses(self.found[0], made.best, trainable=trainable)))
         best = made.best or max(integers, key=lambda c: c.score)
         shutil.copyfile(best.network, made.checkpoint)
         artefact = self.kept.path / "artefact"

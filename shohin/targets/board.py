@@ -36,7 +36,7 @@ _HARNESS_FLAGS = ("-O2", "-std=c11", *WARNINGS, "-Werror")
 _DEVICE_FLAGS = ("-g0", "-ffunction-sections", "-fdata-sections", "-fno-unwind-tables",
                  "-fno-asynchronous-unwind-tables", "-isystem", str(FIRMWARE / "include"))
 _NUMBER = r"0x[0-9a-f]+"
-_LINES = {"board": 6, "selfcheck": 1, "run": 3, "stack": 1, "arena": 1, "end": 1, "fault": 4}
+_LINES = {"board": 6, "selfcheck": 1, "run": 3, "step": 2, "stack": 1, "arena": 1, "end": 1, "fault": 4}
 _EXCEPTIONS = {2: "NMI", 3: "HardFault", 4: "MemManage", 5: "BusFault", 6: "UsageFault", 7: "SecureFault"}
 
 
@@ -59,6 +59,10 @@ class QemuBoard:
     def build(self, target: Target, folder: Path, out: Path) -> Firmware:
         return build_firmware(folder, out, target)
 
+    def build_stepped(self, target: Target, folder: Path, out: Path) -> Firmware:
+        """Firmware that reads its clock between the network's steps too: ``RunResult.steps``."""
+        return build_firmware(folder, out, target, stepped=True)
+
     def run(self, program: Firmware, inputs: np.ndarray, timeout: float) -> RunResult:
         return run_firmware(program, inputs, timeout=timeout)
 
@@ -72,25 +76,27 @@ class Firmware:
     target: Target
     board: QemuBoard
     sections: Sections
+    steps: int = 0
 
 
-def probe(target: Target, source: Source, work: Path) -> Sections:
+def probe(target: Target, source: Source, work: Path, more: tuple[str | Path, ...] = ()) -> Sections:
     """Bytes of the network alone on the device: ``NAME_run`` and what it reaches, without memcpy and memset.
 
-    Leaves ``network.o`` in ``work``.
+    ``more`` are further flags. Leaves ``network.o`` in ``work``.
     """
     compiler = zig()
     network = work / "network.o"
-    call([*compiler.command, *_flags(target), *_DEVICE_FLAGS, "-std=c11", *WARNINGS, "-I", source.folder,
+    call([*compiler.command, *_flags(target), *_DEVICE_FLAGS, "-std=c11", *WARNINGS, "-I", source.folder, *more,
           "-c", source.folder / "network.c", "-o", network], doing=f"compiling {source.name} for {target.name}")
     return sizes(link_alone(network, source.name, work / "probe.elf"))
 
 
 def build_firmware(artefact_dir: str | Path, out_dir: str | Path, target: Target, *,
-                   stack_bytes: int = STACK_BYTES) -> Firmware:
+                   stack_bytes: int = STACK_BYTES, stepped: bool = False) -> Firmware:
     """Compiles and links the network in ``artefact_dir`` with start-up code and harness into ``out_dir/NAME.elf``.
 
-    Each need goes into the first memory of the target that holds it. Raises ``TargetError`` where none does,
+    Each need goes into the first memory of the target that holds it. ``stepped``: the clock is read between the steps, which
+    costs some 40 instructions each. Raises ``TargetError`` where none does,
     ``BuildError`` where compiler or linker fail.
     """
     board = target.strategy
@@ -100,31 +106,39 @@ def build_firmware(artefact_dir: str | Path, out_dir: str | Path, target: Target
     out = Path(out_dir).resolve()
     with tempfile.TemporaryDirectory(prefix="shohin-firmware-") as folder:
         work = Path(folder)
-        sections = probe(target, source, work)
+        steps = step_count(source) if stepped else 0
+        clock = (f"-D{source.name}_STEP(number,place)=shohin_step(number)", "-include", FIRMWARE / "steps.h") if steps else ()
+        sections = probe(target, source, work, clock)
         script = _linker_script(target, source, sections, stack_bytes, work / "link.ld")
         compiler = zig()
         objects = [work / "network.o"]
         for file in sorted(FIRMWARE.glob("*.c")):
             objects.append(work / f"{file.stem}.o")
             call([*compiler.command, *_flags(target), *_DEVICE_FLAGS, *_HARNESS_FLAGS,
-                  *_file_flags(file.name, source, stack_bytes), "-c", file, "-o", objects[-1]],
+                  *_file_flags(file.name, source, stack_bytes, steps), "-c", file, "-o", objects[-1]],
                  doing=f"compiling {file.name} for {target.name}")
         with atomic(out / f"{source.name}.elf") as elf:
             call([*compiler.linker, *objects, "--gc-sections", "-T", script, "-o", elf],
                  doing=f"linking the firmware of {source.name} for {target.name}")
-    return Firmware(elf=out / f"{source.name}.elf", source=source, target=target, board=board, sections=sections)
+    return Firmware(elf=out / f"{source.name}.elf", source=source, target=target, board=board, sections=sections, steps=steps)
+
+
+def step_count(source: Source) -> int:
+    """How many steps the network's C has."""
+    text = (source.folder / "network.c").read_text(encoding="utf-8")
+    return max((int(k) for k in re.findall(r"_STEP\((\d+),", text)), default=0)
 
 
 def _flags(target: Target) -> tuple[str, ...]:
     return ("-target", target.triple, f"-mcpu={target.mcpu}", *target.cflags)
 
 
-def _file_flags(file: str, source: Source, stack_bytes: int) -> tuple[str, ...]:
+def _file_flags(file: str, source: Source, stack_bytes: int, steps: int) -> tuple[str, ...]:
     if file == "memory.c":
         return ("-fno-builtin",)  # a loop that is memcpy must not become a call of itself
     if file == "harness.c":  # the only one that knows the network: the compiler has the others in its cache
         return (f"-DSHOHIN_NAME={source.name}", f"-DSHOHIN_MACRO={source.macro}", f"-DSHOHIN_ELEMENT={source.element}",
-                f"-DSHOHIN_STACK={stack_bytes}", "-I", str(source.folder))
+                f"-DSHOHIN_STACK={stack_bytes}", f"-DSHOHIN_STEPS={steps}", *(["-DSHOHIN_STATE"] if source.state_bytes else []), "-I", str(source.folder))
     return ()
 
 
@@ -181,7 +195,8 @@ def run_firmware(firmware: Firmware, inputs: np.ndarray, timeout: float = 300.0)
         outputs=outputs.reshape(len(x), source.output_size),
         instructions=tuple(round(ticks * board.instruction_step) for _, _, ticks in report["run"]),
         instruction_step=board.instruction_step, stack_bytes=report["stack"][0][0],
-        arena_bytes=report["arena"][0][0], arena_size=source.arena_bytes, sections=firmware.sections, emulated=True)
+        arena_bytes=report["arena"][0][0], arena_size=source.arena_bytes, sections=firmware.sections, emulated=True,
+        steps=tuple(round(ticks * board.instruction_step) for _, ticks in report["step"][: firmware.steps]))
 
 
 def _read(path: Path) -> str:

@@ -68,6 +68,8 @@ def build_shared(folder: str | Path, out_dir: str | Path, target: Target, *, cc:
     defines = [f"-DSHOHIN_NAME={source.name}", f"-DSHOHIN_MACRO={source.macro}", f"-DSHOHIN_ELEMENT={source.element}"]
     if source.quantizes:
         defines.append("-DSHOHIN_QUANTIZED")
+    if source.state_bytes:
+        defines.append("-DSHOHIN_STATE")
     with tempfile.TemporaryDirectory(prefix="shohin-host-") as folder_name:
         network, driver = Path(folder_name) / "network.o", Path(folder_name) / "driver.o"
         call([*compiler.command, *flags, "-I", source.folder, "-c", source.folder / "network.c", "-o", network],
@@ -102,6 +104,7 @@ class NativeProgram:
         if source.quantizes:
             self._quantize = _bind(library, "shohin_driver_quantize", None, _FLOAT, _INT8, count)
             self._dequantize = _bind(library, "shohin_driver_dequantize", None, _INT8, _FLOAT, count)
+        self._reset = _bind(library, "shohin_driver_reset", None, void) if source.state_bytes else None
         self._memory = np.empty(source.arena_bytes + 2 * _GUARD + _ALIGNMENT, np.uint8)
         self._start = -(self._memory.ctypes.data + _GUARD) % _ALIGNMENT + _GUARD
         self._arena = void(self._memory.ctypes.data + self._start)
@@ -116,7 +119,17 @@ class NativeProgram:
             return sizes(link_alone(self.path.with_suffix(".o"), self.source.name, Path(work) / "probe.elf"))
 
     def run(self, x: np.ndarray) -> np.ndarray:
-        """Outputs (n, output_size) for ``x`` (n, ...) of the network's dtype."""
+        """Outputs (n, output_size) for ``x`` (n, ...) of the network's dtype; of one that remembers, for a sequence from its start."""
+        self.reset()
+        return self.go_on(x)
+
+    def reset(self) -> None:
+        """Before the first element of a sequence; nothing for a network that remembers nothing."""
+        if self._reset is not None:
+            self._reset(self._arena)
+
+    def go_on(self, x: np.ndarray) -> np.ndarray:
+        """As ``run``, from where the last call ended."""
         x = self.source.inputs(x)
         out = np.zeros((len(x), self.source.output_size), self.source.dtype)
         done = self._run(x, out, self._arena, len(x))
@@ -156,6 +169,7 @@ class NativeProgram:
             raise TargetError(f"{self.source.name}: latency of {len(x)} inputs, {repeats} repeats: "
                               f"give at least one of each")
         out = np.empty((1, self.source.output_size), self.source.dtype)
+        self.reset()
 
         def sample(count: int, batch: int) -> np.ndarray:
             times = np.empty(count, np.float64)

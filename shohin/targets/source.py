@@ -21,7 +21,10 @@ _ELEMENTS = {"int8_t": np.dtype(np.int8), "float": np.dtype(np.float32)}
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A network in C: where it lies, and the sizes its header promises (elements; the arena in bytes)."""
+    """A network in C: where it lies, and the sizes its header promises (elements; the arena in bytes).
+
+    ``state_bytes`` of the arena's end are kept from one call to the next (``NAME_reset`` begins anew), where the network remembers.
+    """
 
     name: str
     macro: str
@@ -31,6 +34,7 @@ class Source:
     arena_bytes: int
     dtype: np.dtype
     quantizes: bool
+    state_bytes: int = 0
 
     @property
     def element(self) -> str:
@@ -78,7 +82,8 @@ def read_source(folder: str | Path) -> Source:
     _, arena_bytes = _macro(text, name, "ARENA_SIZE", header)
     return Source(name=name, macro=macro, folder=folder, input_size=input_size, output_size=output_size,
                   arena_bytes=arena_bytes, dtype=_ELEMENTS[element],
-                  quantizes=f"{name}_quantize(" in text)
+                  quantizes=f"{name}_quantize(" in text,
+                  state_bytes=_macro(text, name, "STATE_SIZE", header)[1] if f"{name}_reset(" in text else 0)
 
 
 def selfcheck_failed(where: str, source: Source, status: int) -> TargetError:

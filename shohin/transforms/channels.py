@@ -196,12 +196,14 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """One op of the network, bodies included: its node and the extents of its axes and of its values' dims."""
+    """One op of the network, bodies included: its node and the extents of its axes and of its values' dims. ``before``, of a slice: what
+    lies before it in each dim."""
 
     node: Node
     axes: Mapping[str, Extent]
     operands: tuple[tuple[Extent, ...], ...]
     results: tuple[tuple[Extent, ...], ...]
+    before: tuple[Extent | None, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,6 +219,11 @@ class Channels:
         """For each cell which positions of each dim stay, when of these groups only the marked channels do."""
         leaves = {g.leaf: np.asarray(m, bool) for g, m in kept.items()}
         return {path: [d.mask(leaves) for d in dims] for path, dims in self.dims.items()}
+
+    def sliced(self) -> set[Group]:
+        """Groups out of which a slice cuts a part: its numbers must change with them, which only the network's Python can do."""
+        cut = {leaf for s in self.seen if s.before for whole, part in zip(s.operands[0], s.results[0], strict=True) if whole.size != part.size for leaf in whole.leaves()}
+        return {g for g in self.groups if g.leaf in cut}
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.groups))
@@ -317,6 +324,7 @@ class _Walk:
 
     def node(self, node: Node) -> None:
         axes: dict[str, Extent] = {}
+        before: tuple[Extent | None, ...] = ()
         if node.op.kind == "call":
             self.body(node)
         elif node.op.name == "concat":  # the one rule by hand: its relation has no axis for the parts
@@ -324,12 +332,29 @@ class _Walk:
                 parts = [self.at(v)[d] for v in node.operands]
                 for p in [joined("concat", parts)] if d == node.attrs["axis"] else parts:
                     tie(whole, p)
+        elif set(node.attrs) == {"start", "stop", "step"}:  # a slice, the inverse of a concatenation
+            before = self.cut(node)
         elif node.op.axes is None or (solved := _solved(node)) is None:
             for v in (*node.operands, *node.results):
                 self.fix(v, f"{node.op.name} at {node.place}")
         else:
             axes = self.related(node, solved)
-        self.seen.append(Seen(node, axes, tuple(map(self.at, node.operands)), tuple(map(self.at, node.results))))
+        self.seen.append(Seen(node, axes, tuple(map(self.at, node.operands)), tuple(map(self.at, node.results)), before))
+
+    def cut(self, node: Node) -> tuple[Extent | None, ...]:
+        """Each dim that is sliced is what lies before, the slice, and what lies after it."""
+        before: list[Extent | None] = []
+        (whole,), (part,) = node.operands, node.results
+        for here, there, start, step in zip(self.at(whole), self.at(part), node.attrs["start"], node.attrs["step"], strict=True):
+            first = Extent(start) if start else None
+            before.append(first)
+            if step != 1 and there.size > 1:
+                for d in (here, there):
+                    d.fix(f"a step of {step} at {node.place}")
+            else:
+                after = here.size - start - there.size
+                tie(here, joined("concat", [*([first] if first else []), there, *([Extent(after)] if after else [])]))
+        return tuple(before)
 
     def body(self, node: Node) -> None:
         body: Graph = node.attrs["body"]

@@ -22,7 +22,7 @@ from shohin.compress import (
     report,
     weights,
 )  # fmt: skip
-from shohin.compress.magnitude import largest
+from shohin.compress.largest import largest
 from shohin.core.errors import DeployError, PlanError
 
 

@@ -8,8 +8,9 @@ import pytest
 import shohin as sh
 from shohin import nn
 from shohin.compress import Plan, Prune, Quantize, report
-from shohin.compress.magnitude import largest, largest_of
+from shohin.compress.largest import largest
 from shohin.compress.mask import STEPS
+from shohin.compress.pattern import Pattern
 from shohin.core.errors import PlanError
 
 F32 = np.float32
@@ -34,7 +35,7 @@ def test_the_largest_are_those_of_a_stable_sort(wrap):
 def test_n_of_m_is_the_largest_of_each_group():
     w = np.random.default_rng(1).integers(-3, 4, (5, 16)).astype(F32)
     want = np.concatenate([np.stack([by_sorting(row, 3) for row in w[:, k : k + 8]]) for k in (0, 8)], 1)
-    np.testing.assert_array_equal(largest_of(w, 8, 3).numpy(), want)
+    np.testing.assert_array_equal(Pattern.parse('3:8', 'a test').keep(np.abs(w), 5 / 8).numpy(), want)
 
 
 def network():

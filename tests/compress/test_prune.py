@@ -10,6 +10,7 @@ from shohin import nn
 from shohin.compress import Plan
 from shohin.compress.prune import IMPORTANCE, PruneChannels, prune_channels, shrink
 from shohin.core.errors import PlanError
+from tests.compress.random_nets import Tied
 
 
 def masked(net, found, kept):
@@ -119,6 +120,14 @@ def test_random_branched_networks(seed):
     check(net, rng.standard_normal((2, 8, 8, 3)).astype(np.float32), rng, 0)
 
 
+@pytest.mark.parametrize("seed", [pytest.param(k, marks=pytest.mark.slow if k >= 40 else ()) for k in range(200)])
+def test_random_tied_networks(seed):
+    rng = np.random.default_rng(1000 + seed)
+    sh.seed(seed)
+    net = awaken(Tied(rng), rng)
+    check(net, rng.standard_normal((2, 6, 6, 3)).astype(np.float32), rng, 0)
+
+
 class Awkward(nn.Module):
     def __init__(self):
         self.stem, self.deep, self.norm = (
@@ -212,4 +221,4 @@ def test_the_least_channels_go():
     net[1].weight = np.array([[9, 1, 1, 1]], np.float32)
     small = prune_channels(net, np.ones((1, 2), np.float32), 0.5)
     np.testing.assert_array_equal(small[0].weight.numpy(), [[1, 1], [5, 5]])
-    assert set(IMPORTANCE) == {"l1", "l2"}
+    assert set(IMPORTANCE) == {"l1", "l2", "bn", "taylor"}

@@ -58,7 +58,7 @@ def test_constants_made_in_the_step_are_the_frozen_bits(seed, monkeypatch):
     frozen = {p: c for p, c in net.quantized.constants.items() if "q_w" in dict(c)}
     weights, rest = [], {}
     exact, finish = fake.exact, fake.Fake.finish
-    monkeypatch.setattr(fake, "exact", lambda step, x, w: (weights.append(w.numpy()), exact(step, x, w))[1])
+    monkeypatch.setattr(fake, "exact", lambda step, x, w, bits: (weights.append(w.numpy()), exact(step, x, w, bits))[1])
 
     def watched(self, step, total, q_b, M):
         rest[step.place] = (weights[-1], q_b.numpy(), M.numpy())

@@ -19,7 +19,7 @@ def promote(a, b):
     return dtypes.promote((dtypes.as_dtype(a), False), (dtypes.as_dtype(b), False)).name
 
 
-@pytest.mark.parametrize("a, b", itertools.product(SIGNED + UNSIGNED, repeat=2))
+@pytest.mark.parametrize("a, b", list(itertools.product(SIGNED + UNSIGNED, repeat=2)))
 def test_integers_promote_as_the_standard_says(a, b):
     """The table of the standard; NumPy agrees except for uint64 with a signed integer, which is undefined there."""
     if "uint64" in (a, b) and a != b and "u" not in min(a, b, key=lambda n: n[0] == "u")[:1]:
@@ -53,7 +53,7 @@ def test_the_narrow_ones():
     assert dtypes.promote((sh.bfloat16, False), (sh.float32, False)) == sh.float32
 
 
-@pytest.mark.parametrize("dtype", [d for d in dtypes.ANY if d != sh.bool], ids=str)
+@pytest.mark.parametrize("dtype", [d for d in sorted(dtypes.ANY, key=str) if d != sh.bool], ids=str)
 def test_python_numbers_take_the_arrays_dtype(dtype):
     x = sh.zeros(2, dtype=dtype)
     assert (x + 1).dtype == dtype and (1 + x).dtype == dtype

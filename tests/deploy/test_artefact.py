@@ -77,7 +77,7 @@ def test_an_unknown_device(tmp_path):
 
 
 @pytest.mark.parametrize("fields, message", [
-    ({"dtype": "int64"}, "dtype 'int64', expected int8, int16, int32, float32"),
+    ({"dtype": "int64"}, "dtype 'int64', expected int8, uint8, int16, int32, float32"),
     ({"shape": (0, 3)}, r"shape \(0, 3\)"),
     ({"scale": 0.0}, "scale 0.0, expected a positive"),
     ({"scale": 0.1}, "scale 0.1 is not a float32"),

@@ -8,9 +8,11 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed, so no net
 import shohin as sh  # noqa: E402
 from shohin import nn, optim  # noqa: E402
 from shohin.compress import Plan, Quantize  # noqa: E402
+from shohin.compress.shrink import shrink  # noqa: E402
 from shohin.core.module import mode  # noqa: E402
 from shohin.interop.importing import turns  # noqa: E402
 from shohin.interop.naming import path_of  # noqa: E402
+from tests.compress.test_prune import masked  # noqa: E402
 from tests.interop import torch_nets as nets  # noqa: E402
 from tests.interop.pretrained import models  # noqa: E402
 
@@ -190,3 +192,24 @@ def test_an_exported_program_and_named_inputs():
     assert net.imported.difference < 1e-6 and [type(m) for p, m in net.modules().items() if p].count(nn.Linear) == 1  # shared
     program = torch.export.export(module, (x, y)).run_decompositions()
     assert sh.from_torch(program).imported.difference < 1e-6
+
+
+@each
+def test_a_network_with_fewer_channels_is_the_masked_one(name):
+    """At random, at most half of the channels of every group; heads of attention go whole."""
+    module, x = made(name)
+    net = sh.from_torch(module, torch.from_numpy(x[:2])).eval()
+    rng = np.random.default_rng(2)
+    found = sh.channels(net)(x[:2])
+    sliced = found.sliced()
+    kept = {}
+    for g in found.groups:
+        if g.prunable and g not in sliced:
+            kept[g] = rng.random(g.size) < 0.75
+            kept[g][rng.integers(g.size)] = True
+    small = shrink(net, found, kept).eval()
+    before, after = (sum(c.read().size for c in n.cells(nn.Param).values()) for n in (net, small))
+    print(f"\n{name}: {len(kept)} groups, {before:,} -> {after:,} parameters; fixed: {sum(bool(g.fixed) for g in found.groups)}")
+    assert len(kept) >= {"vit": 4, "keywords": 0}.get(name, 8) and after < (0.95 if name in ("vit", "keywords") else 0.7) * before
+    wanted = masked(net, found, kept).eval()(x[:2]).numpy()
+    np.testing.assert_allclose(small(x[:2]).numpy(), wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())

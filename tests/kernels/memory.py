@@ -18,6 +18,7 @@ from shohin.core.op import Aval
 from shohin.core.tensor import Tensor, as_tensor
 from shohin.core.trace import stage
 from shohin.ops import kinds, math, qlinear, quant
+from shohin.ops.narrow import pack_integers, widen
 from shohin.ops.palette import depalettize, pack
 from tests.kernels.exact import Exact
 
@@ -65,10 +66,13 @@ def pool(rng: np.random.Generator) -> Layer:
 def weights(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Callable[[], Tensor], str]:
     bits = int(rng.integers(1, 7))
     if rng.random() < 0.4:
-        group = int(rng.choice([1, 2, shape[0]]))
-        codes = pack(rng.integers(0, 2**bits, (shape[0], int(np.prod(shape[1:])))), bits)
-        book = rng.integers(-127, 128, (-(-shape[0] // group), 2**bits)).astype(np.int8)
-        return lambda: depalettize(codes, book, shape=shape, bits=bits, group=group), f"palette {bits}/{group}"
+        group, dim = int(rng.choice([1, 2, shape[0]])), int(rng.choice([d for d in (1, 2, 4, 8) if shape[-1] % d == 0]))
+        codes = pack(rng.integers(0, 2**bits, (shape[0], int(np.prod(shape[1:])) // dim)), bits)
+        book = rng.integers(-127, 128, (-(-shape[0] // group), 2**bits * dim)).astype(np.int8)
+        return lambda: depalettize(codes, book, shape=shape, bits=bits, group=group, dim=dim), f"palette {bits}x{dim}/{group}"
+    if 1 < bits < 5 and rng.random() < 0.5:
+        packed = pack_integers(rng.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), shape), bits)
+        return lambda: widen(packed, shape=shape, bits=bits), f"narrow {bits}"
     w = rng.integers(-127, 128, shape).astype(np.int8)
     return lambda: as_tensor(w), "dense"
 

@@ -101,14 +101,28 @@ def test_flatten_to_linear_and_batch_norm():
     assert next(s for s in group.slices if s.path == "fc.weight").index.tolist() == list(range(5)) * 4
 
 
+def test_slices_cut_apart_what_they_take():
+    net = Net(lambda s, x: s.fc(sh.concat([(h := s.a(x))[:, 3:], h[:, :3]], axis=1)), a=nn.Linear(3, 8), fc=nn.Linear(8, 2))
+    found = sh.channels(net)(x(1, 3))
+    parts = [g for g in found.groups if g.prunable]
+    assert [g.size for g in parts] == [3, 5] and found.sliced() == set(parts)
+    read = [s for g in parts for s in g.slices if s.path == "fc.weight"]
+    assert [s.index.tolist() for s in read] == [[-1] * 5 + [0, 1, 2], [0, 1, 2, 3, 4, -1, -1, -1]]
+
+
+def test_heads_of_attention_go_whole():
+    net = nn.Sequential(nn.Linear(6, 16), nn.MultiheadAttention(16, 2), nn.Linear(16, 2))
+    sizes = [(g.size, g.fixed) for g in sh.channels(net)(x(1, 5, 6)).groups if any(s.path == "1.in_proj_weight" and s.dim == 0 for s in g.slices)]
+    assert sizes[0] == (2, "") and sizes[1][0] == 8 and "without a weight" in sizes[1][1]
+
+
 def test_what_cannot_go_says_why():
     net = Net(lambda s, x: s.fc(s.n(s.a(x))), a=nn.Linear(3, 8), n=nn.LayerNorm(8), fc=nn.Linear(8, 2))
     assert groups(net, x(1, 3)) == []
     assert "without a weight" in next(g.fixed for g in sh.channels(net)(x(1, 3)).groups if g.size == 8)
-    net = Net(
-        lambda s, x: s.fc(sh.concat([(h := s.a(x))[:, 4:], h[:, :4]], axis=1)), a=nn.Linear(3, 8), fc=nn.Linear(8, 2)
-    )
+    net = Net(lambda s, x: s.fc(s.a(x)[:, ::2]), a=nn.Linear(3, 8), fc=nn.Linear(4, 2))
     assert groups(net, x(1, 3)) == []
+    assert "a step of 2" in next(g.fixed for g in sh.channels(net)(x(1, 3)).groups if g.size == 8)
     net = Net(
         lambda s, x: s.fc(s.a(x) * sh.const(np.arange(8, dtype=np.float32))), a=nn.Linear(3, 8), fc=nn.Linear(8, 2)
     )

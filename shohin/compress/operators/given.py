@@ -40,6 +40,4 @@ class OnGrid(Reweighting):
         return on_grid(w, self.scale, axis=self.axis)
 
 
-
-
 __all__ = ["OnGrid", "given"]

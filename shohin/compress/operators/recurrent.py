@@ -57,7 +57,7 @@ def _recurrent(w: Walk, node: Node, cell: _Cell, first: int, inner: str, bits: i
         if first + k in at:
             parameter(w, node, at[first + k], name)
     facts = {"reverse": config(node)["reverse"], "weights": (at[first], at[first + 1]), "biases": (at.get(first + 2), at.get(first + 3)),
-             "bits": w.bits(module_of(node.place))}  # fmt: skip
+             "bits": w.format(module_of(node.place)).w}  # fmt: skip
     w.fixed[node.place] = STATE
     w.probes[inner] = Probe(lambda operands, values: cell.see(facts, operands, values), node.operands, node.results, bits)
     inputs = {at[0]: w.value(node.operands[at[0]])}

@@ -66,10 +66,11 @@ LARGER = Instruction(
 BYTES = Bytes(
     type="__m128i", load="_mm_loadu_si128((const __m128i *)({at}))", store="_mm_storeu_si128((__m128i *)({at}), {value})", fill="_mm_set1_epi8({value})", larger=LARGER,
 )  # fmt: skip
+LOOKUP = "_mm_storeu_si128((__m128i *)to, _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)book), _mm_loadu_si128((const __m128i *)own)));"
 
 SET = InstructionSet(
     name="AVX2", doc="x86-64-v3", rank=40, guard=GUARD, header="immintrin.h", mcpu="x86_64_v3", features=frozenset({"avx2"}),
     instructions=(MADD, WIDEN, LARGER), dot=DOT, requant=REQUANT,
     bytes=BYTES,
-    taps={n: x86.taps(n, 16) for n in (3, 2, 1)},
+    taps={n: x86.taps(n, 16) for n in (3, 2, 1)}, lookup=LOOKUP,
 )  # fmt: skip

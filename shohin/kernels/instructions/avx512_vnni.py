@@ -54,5 +54,5 @@ SET = InstructionSet(
         w="const __m512i {to} = _mm512_loadu_si512({at});", step=f"{{sum}} = {DOT4.c('{sum}', '{x}', '{w}')};",
         close="shohin_q8_close({0}, {1}, {2}, {3}, {bias}, {at});", helpers=_CLOSE, unsigned=True, zero="_mm512_set1_epi8(-128)",
     ),
-    bytes=avx2.BYTES, requant=_REQUANT, taps={n: x86.taps(n, 32, 16) for n in (4, 2, 1)},
+    bytes=avx2.BYTES, requant=_REQUANT, taps={n: x86.taps(n, 32, 16) for n in (4, 2, 1)}, lookup=avx2.LOOKUP,
 )  # fmt: skip

@@ -78,4 +78,5 @@ SET = InstructionSet(
     ),
     bytes=Bytes(type="int8x16_t", load="vldrbq_s8({at})", store="vstrbq_s8({at}, {value})", fill="vdupq_n_s8({value})", larger=LARGER),
     requant=_REQUANT, requant_guard="(__ARM_FEATURE_MVE & 2)", taps={1: _TAPS}, copy="vstrbq_s8({to}, vldrbq_s8({at}))",
+    lookup="vstrbq_s8(to, vldrbq_gather_offset_s8(book, vldrbq_u8(own)));",
 )  # fmt: skip

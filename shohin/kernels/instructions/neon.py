@@ -61,5 +61,5 @@ SET = InstructionSet(
         close="shohin_q8_close({0}, {1}, {2}, {3}, {bias}, {at});", helpers=_CLOSE,
     ),
     bytes=Bytes(type="int8x16_t", load="vld1q_s8({at})", store="vst1q_s8({at}, {value})", fill="vdupq_n_s8({value})", larger=LARGER),
-    requant=REQUANT, taps={1: _TAPS},
+    requant=REQUANT, taps={1: _TAPS}, lookup="vst1q_s8(to, vqtbl1q_s8(vld1q_s8(book), vld1q_u8(own)));",
 )  # fmt: skip

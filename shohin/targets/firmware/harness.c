@@ -8,6 +8,7 @@
 #include "network.h"
 #include "report.h"
 #include "semihost.h"
+#include "steps.h"
 
 #define JOIN_(a, b) a##b
 #define JOIN(a, b) JOIN_(a, b)
@@ -18,7 +19,12 @@ typedef SHOHIN_ELEMENT Element;
 typedef int (*Run)(const Element *in, Element *out, void *arena);
 
 enum { INPUT = SIZE(_INPUT_SIZE), OUTPUT = SIZE(_OUTPUT_SIZE), ARENA = SIZE(_ARENA_SIZE) };
-enum { GUARD = 64, ARENA_WORDS = (ARENA + 15) / 16 * 4, STACK_WORDS = SHOHIN_STACK / 4, GUARD_WORDS = GUARD / 4 };
+#if defined SHOHIN_STATE /* the end of the arena is kept from call to call, and not painted */
+enum { KEPT = SIZE(_STATE_SIZE) };
+#else
+enum { KEPT = 0 };
+#endif
+enum { GUARD = 64, ARENA_WORDS = (ARENA + 15) / 16 * 4, FREE_WORDS = ARENA_WORDS - KEPT / 4, STACK_WORDS = SHOHIN_STACK / 4, GUARD_WORDS = GUARD / 4 };
 
 static struct {
     uint32_t below[GUARD_WORDS], words[ARENA_WORDS ? ARENA_WORDS : 4], above[GUARD_WORDS];
@@ -73,6 +79,13 @@ static uint32_t used_bytes(const volatile uint32_t *words, uint32_t count, uint3
     return (count - 1) * 4 + bytes;
 }
 
+#if SHOHIN_STEPS
+/* When each step began; the last entry is the end of the last one. */
+static uint64_t began[SHOHIN_STEPS + 1];
+
+void shohin_step(int number) { began[number] = clock_ticks(); }
+#endif
+
 static uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
 int main(void)
@@ -86,6 +99,9 @@ int main(void)
     if (from < 0) report_fail("inputs.bin cannot be read");
     if (to < 0) report_fail("outputs.bin cannot be written");
 
+#if defined SHOHIN_STATE
+    FUNCTION(_reset)(arena.words);
+#endif
     uint32_t stack_bytes = 0, arena_bytes = 0, count = 0;
     for (;; ++count) {
         const uint32_t got = semihost_read(from, input, sizeof input);
@@ -93,7 +109,7 @@ int main(void)
         if (got != sizeof input) report_fail("inputs.bin ends within an input");
         const uint32_t colour = count & 1 ? 0x5a5a5a5au : 0xa5a5a5a5u;
         paint(arena.below, GUARD_WORDS, colour);
-        paint(arena.words, ARENA_WORDS, colour);
+        paint(arena.words, FREE_WORDS, colour);
         paint(arena.above, GUARD_WORDS, colour);
         paint(stack, STACK_WORDS, colour);
 
@@ -102,13 +118,16 @@ int main(void)
         const uint64_t ticks = clock_ticks();
 
         report_line("run", 3, (const uint64_t[]){count, (uint32_t)status, ticks});
+#if SHOHIN_STEPS
+        for (uint32_t k = 0; k < SHOHIN_STEPS; ++k) report_line("step", 2, (const uint64_t[]){k, began[k + 1] - began[k]});
+#endif
         if (semihost_write(to, output, sizeof output) != 0) report_fail("outputs.bin cannot be written");
         if (same(arena.below, GUARD_WORDS, colour) != GUARD_WORDS) report_fail("the network wrote below its arena");
         if (same(arena.above, GUARD_WORDS, colour) != GUARD_WORDS) report_fail("the network wrote above its arena");
         const uint32_t free_words = same(stack, STACK_WORDS, colour);
         if (free_words < GUARD_WORDS) report_fail("the network's stack is too small");
         stack_bytes = larger(stack_bytes, (STACK_WORDS - free_words) * 4);
-        arena_bytes = larger(arena_bytes, used_bytes(arena.words, ARENA_WORDS, colour));
+        arena_bytes = larger(arena_bytes, KEPT ? ARENA : used_bytes(arena.words, ARENA_WORDS, colour));
     }
     report_line("stack", 1, (const uint64_t[]){stack_bytes});
     report_line("arena", 1, (const uint64_t[]){arena_bytes});

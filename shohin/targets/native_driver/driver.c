@@ -35,6 +35,11 @@ int64_t shohin_driver_run(const Element *in, Element *out, void *arena, int64_t 
     return count;
 }
 
+#if defined SHOHIN_STATE
+void shohin_driver_reset(void *arena);
+void shohin_driver_reset(void *arena) { FUNCTION(_reset)(arena); }
+#endif
+
 static double now(void)
 {
     struct timespec t;

@@ -19,6 +19,10 @@ EXPORT(arena_size) int shohin_arena_size(void) { return SIZE(_ARENA_SIZE); }
 EXPORT(selfcheck) int shohin_selfcheck(void) { return FUNCTION(_selfcheck)(); }
 EXPORT(run) int shohin_run(void) { return FUNCTION(_run)(in, out, arena); }
 
+#if defined SHOHIN_STATE
+EXPORT(reset) void shohin_reset(void) { FUNCTION(_reset)(arena); }
+#endif
+
 #if defined SHOHIN_QUANTIZED
 static float real_in[SIZE(_INPUT_SIZE)], real_out[SIZE(_OUTPUT_SIZE)];
 

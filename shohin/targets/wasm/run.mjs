@@ -18,7 +18,10 @@ if (check === 0) {
     bytes().set(x.subarray(i * bytesIn, (i + 1) * bytesIn), net.input());
     for (const paint of i === 0 ? paints : paints.slice(1)) {
       const arena = bytes().subarray(net.arena(), net.arena() + net.arena_size());
-      if (i === 0) arena.fill(paint);
+      if (i === 0) {
+        arena.fill(paint);
+        net.reset?.(); // a network that remembers begins its sequence
+      }
       const status = net.run();
       if (status !== 0) throw new Error(`run returned ${status} for input ${i}`);
       if (i === 0) for (let k = arena.length; k > used; --k) if (arena[k - 1] !== paint) used = k;
