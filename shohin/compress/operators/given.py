@@ -1,4 +1,4 @@
-"""Grids that a network brings along (Q1): of activations, whose steps end on them, and of weights."""
+"""Grids that a network brings along: of activations, whose steps end on them, and of weights (``docs/quantization.md``, Q14)."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def given(w: Walk, node: Node) -> None:
 
 
 class OnGrid(Reweighting):
-    """A weight on the grid of its origin: ``scale`` a number, or one for each index of ``axis``."""
+    """A weight on the grid of its origin: one scale, or one an output channel, the first dim."""
 
     slot, kind, done = "integers", "grid", "on the grid of its file"
 
-    def __init__(self, scale: tuple[float, ...], axis: int) -> None:
-        self.scale, self.axis = scale, axis
+    def __init__(self, scale: tuple[float, ...]) -> None:
+        self.scale = scale
 
     def forward(self, w: Any) -> Tensor:
-        return on_grid(w, self.scale, axis=self.axis)
+        return on_grid(w, self.scale, low=-127)
 
 
 __all__ = ["OnGrid", "given"]
