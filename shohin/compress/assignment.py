@@ -61,7 +61,7 @@ def assign(loss: Array, rows: Sequence[Row], limits: Sequence[float], without: C
     lower = np.array([*[1.0] * places, *[-np.inf] * (n + len(room) + len(barred))])
     scale = 1e3 / max(float(np.abs(loss).max()), 1e-30)
     found = milp(wide(loss.reshape(-1) * scale), integrality=wide(np.ones(n)), bounds=Bounds(0, 1), options={"mip_rel_gap": 0.0},
-                 constraints=LinearConstraint(np.array([*one, *used, *held, *barred]), lower, upper))  # fmt: skip
+                 constraints=LinearConstraint(np.array([*one, *used, *held, *barred]), lower, upper))  # type: ignore[arg-type]  # fmt: skip
     if found.status == 2:
         return None
     if found.x is None:
