@@ -106,14 +106,14 @@ def test_the_loss_weighs_the_error():
     data = labelled()
     data = sh.data.Dataset(data.x * np.float32([1, 1, 1e-3, 1e-3]), data.y, classes=data.classes)
 
-    def net():
+    def made():
         """Half of the first weights are large and hardly matter."""
-        made = network()
-        made[0].weight = made[0].weight.numpy() * np.float32([1, 1, 9, 9])
-        return made
+        net = network()
+        net[0].weight = net[0].weight.numpy() * np.array([1, 1, 9, 9], np.float32)
+        return net
 
-    plain, weighed = (Plan([("*", m)]).apply(net(), calibration=data) for m in (Palettize(), FisherPalettize()))
-    net = net()
+    plain, weighed = (Plan([("*", m)]).apply(made(), calibration=data) for m in (Palettize(), FisherPalettize()))
+    net = made()
     cells = {p: net.cells()[p] for p in ("0.weight", "4.weight", "7.weight")}
     found = fisher(net, cells, data)
     cost = lambda small, p: float((found[p] * np.square(cells[p].read().numpy() - small[int(p[0])].weight.numpy())).sum())
