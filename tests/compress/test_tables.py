@@ -7,12 +7,25 @@ import pytest
 
 import shohin as sh
 from shohin import nn
-from shohin.compress import DKM, FisherPalettize, Palettize, Plan, Prune, PruneChannels, Quantize, report
+from shohin.compress import (
+    DKM,
+    FisherPalettize,
+    Palettize,
+    Plan,
+    Prune,
+    PruneChannels,
+    Quantize,
+    definitions,
+    fake,
+    report,
+)
 from shohin.compress.fisher import fisher
 from shohin.compress.kmeans import kmeans, lbg, nearest
 from shohin.compress.palettize import smallest
 from shohin.core.errors import PlanError
 from shohin.core.module import mode
+from shohin.core.op import Aval
+from shohin.deploy.network import exported_graph
 from shohin.ops.narrow import widen
 from shohin.ops.palette import depalettize
 from shohin.testing import check_method
@@ -254,6 +267,22 @@ def test_they_are_saved_without_their_class(form, tmp_path):
     assert all(np.array_equal(a, small.integers(x)[k]) for k, a in again.integers(x).items())
     arts = [sh.export(net, x[:1], device="host", to=tmp_path / name) for net, name in ((small, "b"), (again, "c"))]
     assert arts[0].sections.rodata == arts[1].sections.rodata
+
+
+@pytest.mark.parametrize(("n", "share"), [(8, 8), (8, 1), (8, 3), (5, 2), (7, 9), (1, 1)])
+def test_channels_of_a_codebook_have_one_step(n, share):
+    largest = np.random.default_rng(n).random(n).astype(np.float32)
+    wanted = [largest[k // share * share : k // share * share + share].max() for k in range(n)]
+    assert definitions.together(largest, share).tolist() == fake.together(sh.asarray(largest), share).tolist() == wanted
+
+
+@pytest.mark.parametrize(("form", "shape"), [(Palettize(bits=4, dim=4), (1, 64)), (Palettize(bits=3, group=16), (2, 8)), (DKM(bits=2), (1, 4))], ids=str)
+def test_a_codebook_of_floats_is_one_of_integers(form, shape):
+    small = Plan([("4", form), ("*", Quantize())]).apply(network(), calibration=inputs()).eval()
+    (node,) = (n for n in exported_graph(small, [Aval((1, 8, 8, 4), sh.float32)]).nodes if n.op.kind == "storage")
+    assert node.attrs["bits"] == form.bits and node.operands[1].shape == shape
+    small.train()
+    assert np.array_equal(small(inputs(4)).numpy(), small.eval()(inputs(4)).numpy()) or isinstance(form, DKM)  # whose training is soft
 
 
 # -- storage
