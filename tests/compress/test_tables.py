@@ -183,6 +183,12 @@ def test_dkms_gradient_is_the_papers_slope(dim):
             assert (f(x + t * v) - f(x - t * v)) / (2 * t) == pytest.approx((slope[rows].reshape(-1, dim) * v).sum(), rel=1e-3, abs=1e-3)
 
 
+@pytest.mark.parametrize(("bits", "dim"), [(2, 1), (2, 2), (4, 4)])
+def test_compiled_evaluation_finds_the_weights_of_the_eager_one(bits, dim):
+    layer = Plan([("4", DKM(bits=bits, dim=dim))]).apply(network())[4]
+    np.testing.assert_allclose(sh.jit(lambda layer: layer.weight)(layer).numpy(), layer.weight.numpy(), rtol=1e-5)
+
+
 def test_dkm_trains_in_a_compiled_step_and_moves_weights_between_entries():
     small = Plan([("*", DKM(bits=1, temperature=0.1))]).apply(network())
     codes = lambda: small[4].weight.numpy() > small[4].weight.numpy().mean()
