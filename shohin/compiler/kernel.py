@@ -109,18 +109,21 @@ class Layout(Protocol):
 
 class Printer(Protocol):
     """Prints loop-IR expressions as C. ``names`` binds variables and names to C text; ``merged`` binds one C
-    variable to several axes, outermost first, with their extents."""
+    variable to several axes, outermost first, with their extents. ``like`` binds one to all axes of a tensor
+    but that of lanes: what lies like the tensor is read there, by a text without extents."""
 
     def pointer(self, buffer: str) -> str:
         """C text of a typed pointer to the buffer's first element (``float *``, ``const int8_t *`` ...)."""
         ...
 
-    def scalar(self, expr: Expr, names: Mapping[str, str], merged: Mapping[str, tuple[tuple[str, int], ...]] | None = None) -> str:
+    def scalar(self, expr: Expr, names: Mapping[str, str], merged: Mapping[str, tuple[tuple[str, int], ...]] | None = None,
+               like: Mapping[str, tuple[tuple[str, int], ...]] | None = None) -> str:  # fmt: skip
         """C text of one value."""
         ...
 
     def lanes(self, expr: Expr, names: Mapping[str, str], lane: str, width: int,
-              merged: Mapping[str, tuple[tuple[str, int], ...]] | None = None) -> str:  # fmt: skip
+              merged: Mapping[str, tuple[tuple[str, int], ...]] | None = None,
+              like: Mapping[str, tuple[tuple[str, int], ...]] | None = None) -> str:  # fmt: skip
         """C text of ``width`` values for consecutive ``lane``; names bound to vectors are vectors of that width."""
         ...
 

@@ -7,6 +7,7 @@ from shohin.compress.function import method
 from shohin.compress.integer import integers
 from shohin.compress.lowering import Lowered, lower
 from shohin.compress.magnitude import Prune
+from shohin.compress.mixed import mixed
 from shohin.compress.palettize import Palettize
 from shohin.compress.pdp import PDP
 from shohin.compress.plan import Plan
@@ -21,5 +22,5 @@ from shohin.compress.weights import Reweighting, reparametrize, weights
 
 __all__ = [
     "DKM", "PDP", "Factorize", "FisherPalettize", "Lowered", "Method", "Palettize", "Plan", "Prune", "PruneChannels", "Quantize", "Quantized",
-    "Reweighting", "Wanda", "distill", "integers", "lower", "method", "reparametrize", "report", "weights", "with_logits",
+    "Reweighting", "Wanda", "distill", "integers", "lower", "method", "mixed", "reparametrize", "report", "weights", "with_logits",
 ]  # fmt: skip

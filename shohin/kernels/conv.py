@@ -228,8 +228,8 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
         load = fill(_LINES, name=name, start=_runs_end(q), lo=lo, hi=hi)
     each = q.count // CHUNKS
     names = {"n": "i0", "h": "i1", "w": "i2", **({"o": "0"} if q.depth else {"g": "i3"})}
-    at = ("t->i[0] + {r} * t->step[0]", "t->i[1] + {r} * t->step[1]", "t->i[2] + {r} * t->step[2]", "t->i[3]")
-    close = closing(site, printer, shape.width, "g" if q.depth else "o", names, at)
+    axes = (("n", q.n), ("h", q.result[0]), ("w", q.result[1]), *((("g", q.o),) if q.depth else (("g", q.groups), ("o", q.o))))
+    close = closing(site, printer, shape.width, "g" if q.depth else "o", names, axes)
     run = tiles(shape, q.lengths(), q.panels, "de" if q.depth else "e" + far(q.layout.count, q.o), close)
     return (
         PREAMBLE
@@ -282,23 +282,29 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
           const long ys[3] = {(long)RH * RW * RC, (long)hs->step * RW * RC, ws->step * RC};
           const long d = $direction, e = d == 0 ? 1 : 0, f = d == 2 ? 1 : 2;
           const float *xb = x + ((image * lines + hs->source + j0 * hs->source_step - top) * SW + ws->source) * SC + group * K$shift;
-          float *yb = y + ((n0 * RH + hs->start + j0 * hs->step) * RW + ws->start) * RC + group * O;
-          long at[3];
+          float *yb = y + ((n0 * RH + hs->start + j0 * hs->step) * RW + ws->start) * RC + group * O + first;
+          const long step[3] = {1, hs->step, ws->step};
           T.rs = xs[d];
           T.ks = $ks;
           T.ldc = ys[d];
-          T.step[0] = d == 0;
-          T.step[1] = d == 1 ? hs->step : 0;
-          T.step[2] = d == 2 ? ws->step : 0;
-          for (at[e] = 0; at[e] < len[e]; at[e]++) for (at[f] = 0; at[f] < len[f]; at[f]++)
-          for (long t = 0, rows, q = (len[d] + $tile_rows - 1) / $tile_rows; t < len[d]; t += rows, q--) {
+          T.lines = len[f];
+          T.la = xs[f];
+          T.lc = ys[f];
+          for (long k = 0; k < 3; k++) {
+            T.step[k] = k == d ? step[k] : 0;
+            T.turn[k] = k == f ? step[k] : 0;
+          }
+          for (long g = 0; g < len[e]; g++)
+          for (long t = 0, rows, q = (len[d] + $tile_rows - 1) / $tile_rows; t < len[d]; t += rows * T.tiles, q -= T.tiles) {
             rows = (len[d] - t + q - 1) / q;
-            T.a = xb + at[e] * xs[e] + at[f] * xs[f] + t * xs[d];
-            T.c = yb + at[e] * ys[e] + at[f] * ys[f] + t * ys[d] + first;
-            at[d] = t;
-            T.i[0] = n0 + at[0];
-            T.i[1] = hs->start + (j0 + at[1]) * hs->step;
-            T.i[2] = ws->start + at[2] * ws->step;
+            T.tiles = (len[d] - t) % q ? (len[d] - t) % q : q;
+            T.a = xb + g * xs[e] + t * xs[d];
+            T.c = yb + g * ys[e] + t * ys[d];
+            T.skip = rows * xs[d];
+            T.at = T.c - first - y;
+            T.i[0] = n0 + (e == 0 ? g : d == 0 ? t : 0);
+            T.i[1] = hs->start + (j0 + (e == 1 ? g : d == 1 ? t : 0)) * hs->step;
+            T.i[2] = ws->start + (d == 2 ? t : 0) * ws->step;
             $call
           }
         }

@@ -253,7 +253,8 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
             offsets["b"].append(f"{index} * {packed if q.packs else sb}")
             packed *= extent
     row, merged = ({"m": "i1"}, None) if len(q.axes) == 1 else ({}, {"i1": q.axes})
-    close = closing(site, printer, shape.width, q.lane, {**names, **row}, ("t->i[0]", "t->i[1] + {r}", "0", "0"), merged)
+    axes = (*((name, e) for name, e, _, _ in q.batch), *q.axes, (q.lane, q.n))
+    close = closing(site, printer, shape.width, q.lane, {**names, **row}, axes, merged)
     run = replace(tiles(shape, (), q.panels, ("ue" if q.a[0] == 1 else "e") + far(q.k, q.n), close), sizes=q.sizes)
     return (
         PREAMBLE
@@ -276,7 +277,7 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
   $rows_of
   const struct shohin_panel *const p0 = panels + $panels * (mine % $pn) / $pn, *const p1 = panels + $panels * (mine % $pn + 1) / $pn;
   const struct shohin_run one = {0, 0, K};
-  struct shohin_tile T = {.runs = &one, .count = 1, .rs = $sm, .ks = $sk, .ldc = N, .i = {z, 0, 0, 0}};
+  struct shohin_tile T = {.runs = &one, .count = 1, .rs = $sm, .ks = $sk, .ldc = N, .i = {z, 0, 0, 0}, .step = {0, 1, 0}, .lines = 1, .skip = $skip};
   const long bottom = m1 < M ? m1 : M;$empty
   for (long mb = m0; mb < bottom; mb += $block) {
     const long end = mb + $block < bottom ? mb + $block : bottom;$load
@@ -287,10 +288,12 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
       T.io = first;
       T.last = last;
       T.lastb = p->lastb;
-      for (long m = mb; m < end; m += R) {
-        const long rows = end - m < R ? end - m : R;
+      for (long m = mb, rows; m < end; m += rows * T.tiles) {
+        rows = end - m < R ? end - m : R;
+        T.tiles = end - m < R ? 1 : (end - m) / R;
         T.a = $row;
         T.c = y + m * N + first;
+        T.at = (z * M + m) * N;
         T.i[1] = m;
         $call
       }
@@ -320,6 +323,7 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
             if isinstance(form, Numbered)
             else f"const float *const bs = {'(const float *)shared' if _copied(q) else printer.pointer(site.operands[-1].name)} + {' + '.join(offsets['b'])};",
             sm=strides[0],
+            skip="R * K" if q.sides or q.staged else f"R * {q.a[0]}",
             sk=strides[1],
             block=q.block,
             panel=fill(_NEAR, at=0, bn=q.b[1], statement=_packing(q)[1]) if q.near else form.fetch("p", "0") if isinstance(form, Numbered) else "T.b = bs + p->base;",
