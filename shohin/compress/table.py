@@ -124,9 +124,9 @@ class Table(Reweighting):
     def first(self, w: Array, zeros: Array | None, rule: Rule) -> tuple[Array, Array, Array | None]:
         """Codebooks (groups, 2^bits * dim), numbers (out, terms / dim), and 0 where an entry is a held zero (None: there is none)."""
         flat = _vectors(w, self.dim)
-        held = np.zeros(flat.shape[:2], bool)
+        held: Array = np.zeros(flat.shape[:2], bool)
         if zeros is not None:
-            held = zeros.reshape(*held.shape, self.dim).all(2)
+            held = np.asarray(zeros.reshape(*held.shape, self.dim).all(2))
         codes, book = np.zeros(held.shape, np.int64), np.zeros((-(-len(w) // self.group), 2**self.bits, *flat.shape[2:]), np.float32)
         moves = np.ones(book.shape, np.float32)
         for g, start in enumerate(range(0, len(w), self.group)):

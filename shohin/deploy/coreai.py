@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from coreai import authoring as ai
-from coreai.authoring.constant import constant
+from coreai import authoring
+from coreai.authoring import constant as constants
 from coreai.runtime import NDArray
 
 from shohin.compress.parameters import inline
@@ -28,6 +28,8 @@ from shohin.core.op import Aval
 from shohin.core.tensor import Tensor
 from shohin.deploy.network import float_graph, one_each
 
+ai: Any = authoring  # whose types know fewer numbers than it takes
+constant: Any = constants.constant
 SUFFIX = ".aimodel"
 INTEGERS = 64
 """Constants of at least so many elements that are all integers of 8 bits are stored as such."""
@@ -185,22 +187,30 @@ def _elementwise(node: Node, operands: Sequence[Any]) -> Any:
 # ------------------------------------------------------------------------------------------------ the others
 
 
-def _conv(node: Node, x: Any, w: Any) -> Any:
-    a = node.attrs
-    (top, bottom), (left, right) = a["padding"]
-    x = _turned(x, [0, 3, 1, 2])
-    if any((top, bottom, left, right)):
-        x = ai.pad(x, _sizes([0, 0, 0, 0, top, bottom, left, right]), np.float32(0))
-    y = ai.conv2d(x, _value(_turned(w, [0, 3, 1, 2])), _sizes(a["stride"]), _sizes(a["dilation"]), np.uint32(a["groups"]))
+def _padded(x: Any, padding: Any, value: float) -> Any:
+    """An image (n, c, h, w) with rows and columns around it."""
+    (top, bottom), (left, right) = padding
+    return ai.pad(x, _sizes([0, 0, 0, 0, top, bottom, left, right]), np.float32(value)) if any((top, bottom, left, right)) else x
+
+
+def _convolved(x: Any, w: Any, a: Any, dilation: Sequence[int], groups: int) -> Any:
+    x = _padded(_turned(x, [0, 3, 1, 2]), a["padding"], 0.0)
+    y = ai.conv2d(x, _value(_turned(w, [0, 3, 1, 2])), _sizes(a["stride"]), _sizes(dilation), np.uint32(groups))
     return _turned(y, [0, 2, 3, 1])
+
+
+def _conv(node: Node, x: Any, w: Any) -> Any:
+    return _convolved(x, w, node.attrs, node.attrs["dilation"], node.attrs["groups"])
+
+
+def _window_sum(node: Node, x: Any) -> Any:
+    c = node.operands[0].shape[-1]
+    return _convolved(x, np.ones((c, *node.attrs["kernel"], 1), np.float32), node.attrs, (1, 1), c)
 
 
 def _max_pool(node: Node, x: Any) -> Any:
     a, (n, h, w, c) = node.attrs, node.results[0].shape
-    (top, bottom), (left, right) = a["padding"]
-    x = _turned(x, [0, 3, 1, 2])
-    if any((top, bottom, left, right)):
-        x = ai.pad(x, _sizes([0, 0, 0, 0, top, bottom, left, right]), np.float32(-np.inf))
+    x = _padded(_turned(x, [0, 3, 1, 2]), a["padding"], -np.inf)
     y = ai.maxpool2d(ai.TensorType((n, c, h, w), np.float32), x, _sizes(a["kernel"]), _sizes(a["stride"]), _sizes([1, 1]), False)
     return _turned(y, [0, 2, 3, 1])
 
@@ -231,7 +241,7 @@ def _lookup(node: Node, q: Any, table: Any, *slope: Any) -> Any:
 
 
 RULES: dict[str, Callable[..., Any]] = {
-    "conv2d": _conv, "max_pool2d": _max_pool, "matmul": _matmul, "sum": _sum, "broadcast_to": _broadcast, "lookup_ste": _lookup,
+    "conv2d": _conv, "max_pool2d": _max_pool, "window_sum2d": _window_sum, "matmul": _matmul, "sum": _sum, "broadcast_to": _broadcast, "lookup_ste": _lookup,
     "reshape": lambda n, x: ai.reshape(x, list(n.results[0].shape)), "transpose": lambda n, x: _turned(x, n.attrs["axes"]),
     "concat": lambda n, *xs: ai.concat(n.attrs["axis"], [_value(x if not isinstance(x, np.ndarray) else np.broadcast_to(x, v.shape)) for x, v in zip(xs, n.operands, strict=True)]),
     "slice": lambda n, x: ai.slice_(x, list(n.attrs["start"]), list(n.attrs["stop"]), list(n.attrs["step"] or [1] * len(n.attrs["start"]))),

@@ -332,7 +332,7 @@ class _Walk:
                 parts = [self.at(v)[d] for v in node.operands]
                 for p in [joined("concat", parts)] if d == node.attrs["axis"] else parts:
                     tie(whole, p)
-        elif node.attrs.keys() == {"start", "stop", "step"}:  # a slice, the inverse of a concatenation
+        elif set(node.attrs) == {"start", "stop", "step"}:  # a slice, the inverse of a concatenation
             before = self.cut(node)
         elif node.op.axes is None or (solved := _solved(node)) is None:
             for v in (*node.operands, *node.results):

@@ -130,7 +130,7 @@ def test_a_device_skips_tiles(sparsity, tmp_path):
     dense = Plan([("*", Quantize())]).apply(net, calibration=X)
     wide = sh.export(dense, X[:1], device="cortex-m55", to=tmp_path / "b")
     fewer, all_of_them = (sh.measure(a, data=X[:1]).instructions.value for a in (art, wide))
-    assert fewer < all_of_them * (1.2 if sparsity == 0.5 else 0.7)  # half of the tiles is about where it begins to gain
+    assert fewer < all_of_them * (1.2 if sparsity == 0.5 else 0.75)  # half of the tiles is about where it begins to gain
     host = sh.export(small, X[:1], device="host", to=tmp_path / "c")
     assert not any(k.endswith("_tiles") for _, k in host.kernels) and sh.compare(small, host, X).differing == 0
 

@@ -24,7 +24,7 @@ class Blocks(nn.Module):
 
     def __init__(self) -> None:
         self.stem, self.norm, self.depth = nn.Conv2d(3, 12, 3, stride=2, padding=1), nn.BatchNorm2d(12), nn.DepthwiseConv2d(12, 3, padding=1)
-        self.point, self.side, self.head = nn.Conv2d(12, 12, 1), nn.Conv2d(12, 6, 3, padding=((0, 1), (1, 0))), nn.Linear(18 * 9, 7)
+        self.point, self.side, self.head = nn.Conv2d(12, 12, 1), nn.Conv2d(12, 6, 3, padding=((0, 2), (2, 0))), nn.Linear(18 * 9, 7)
 
     def forward(self, x):
         x = nn.relu6(self.norm(self.stem(x)))
