@@ -75,6 +75,7 @@ def peers(config: Config, console: Console) -> None:
 
 def asked(config: Config, network: str, seed: int, sides: list[str]) -> list[dict[str, Any]]:
     """The sides' rows, from the peers' interpreter."""
+    compress_bench.train_float(config, FASHION, network, seed)
     task = compress_bench.trained(config, FASHION, network, seed)
     some = np.random.default_rng(seed).permutation(len(task.train))[:CALIBRATION]
     first = lambda x: np.ascontiguousarray(np.moveaxis(x, -1, 1))
