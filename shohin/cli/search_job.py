@@ -96,7 +96,7 @@ def _loaded(path: Path) -> tuple[Task, Callable[[Trial], Any], Callable[[Any], A
     if not isinstance(task, Task):
         raise DataError(f"{path}: it sets {'no task' if task is None else f'task to a {type(task).__name__}'}; write task = sh.Task(model, train, test, loss, metric)")
     if not callable(build):
-        raise DataError(f"{path}: it has no build; write def build(t), which asks t.pick(name, options) and gives a network, or a network and a Plan (docs/search.md)")
+        raise DataError(f"{path}: it has no build; write def build(t), which asks t.pick(name, options) and gives a network, or a network and a Plan (docs/compare.md)")
     if score is not None and not callable(score):
         raise DataError(f"{path}: score is a {type(score).__name__}, expected a function of the network; leave it out, and a trial is trained for --epochs")
     return task, build, score
