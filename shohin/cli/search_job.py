@@ -71,7 +71,7 @@ def run(config: Config, console: Console) -> dict[str, Any]:
     calibration = rest.take(min(CALIBRATION, len(rest)))
     kept = Kept(config.out, _parts(config, rest, valid, score is not None), fresh=config.fresh, job="search")
     describe(config, build, calibration, task, rest, score is not None, told)
-    with _watching(told) as watch:
+    with Watching(told) as watch:
         study = search(build, score or _score(config, task, rest, valid), calibration=calibration, device=config.device, budget=config.budget, trials=config.trials,
                        run=kept.path / SEARCH, seed=config.seed, strategy=config.strategy, fork=config.fresh, progress=watch)  # fmt: skip
     fitting = any(not r.rejected for r in study.records)
@@ -175,7 +175,7 @@ def _clock(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-class _watching:
+class Watching:
     """The front as it grows: a table that is drawn anew in a terminal, else a line a trial."""
 
     def __init__(self, console: Console) -> None:
