@@ -10,9 +10,10 @@ from shohin.kernels import (
     panels,
     qconv,
     qdepthwise,
+    qpanels,
     qpool,
     sparse,
     sparse_tiles,
 )
 
-__all__ = ["conv", "conv_dw", "depthwise", "gemm", "gemv", "palette", "panels", "qconv", "qdepthwise", "qpool", "sparse", "sparse_tiles"]
+__all__ = ["conv", "conv_dw", "depthwise", "gemm", "gemv", "palette", "panels", "qconv", "qdepthwise", "qpanels", "qpool", "sparse", "sparse_tiles"]
