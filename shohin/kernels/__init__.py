@@ -8,6 +8,7 @@ from shohin.kernels import (
     gemv,
     palette,
     panels,
+    qcolumns,
     qconv,
     qdepthwise,
     qpanels,
@@ -16,4 +17,4 @@ from shohin.kernels import (
     sparse_tiles,
 )
 
-__all__ = ["conv", "conv_dw", "depthwise", "gemm", "gemv", "palette", "panels", "qconv", "qdepthwise", "qpanels", "qpool", "sparse", "sparse_tiles"]
+__all__ = ["conv", "conv_dw", "depthwise", "gemm", "gemv", "palette", "panels", "qcolumns", "qconv", "qdepthwise", "qpanels", "qpool", "sparse", "sparse_tiles"]

@@ -180,6 +180,16 @@ def tail(site: Site, data: Mapping[str, Array], groups: int) -> tuple[Array, ...
     return (pack_channels(offset, np.int32, groups),)
 
 
+def unsigned_tail(site: Site, data: Mapping[str, Array]) -> tuple[Array, Array | None]:
+    """For operands that come as q + 128: ``bias - (zero + 128) sum(w)`` and, if the epilogue is of the usual form, multipliers."""
+    close, w = close_of(site), data[site.operands[1].name]
+    offset = -(site.attrs["zero"] + 128) * w.reshape(len(w), -1).sum(1, dtype=np.int64)
+    bias, m = (constant(e, site, data) for e in (close.bias, close.M)) if close else (None, None)
+    if bias is None or m is None:
+        return offset.astype(np.int32), None
+    return (bias.astype(np.int64) + offset).astype(np.int32), m
+
+
 STRUCT = "struct shohin_q8_layer { int32_t " + ", ".join(f.name for f in fields(Layer)) + "; };\n"
 
 _ROWS = """\

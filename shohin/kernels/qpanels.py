@@ -8,14 +8,16 @@ blocks, across rows and images. The zero point's term and that of the 128 are in
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from shohin.compiler.kernel import Declined, Kernel, Phase, PortSpec, Printer, Site, Verdict, register
+from shohin.compiler.kernel import Declined, Kernel, Phase, Printer, Site, Verdict, register
+from shohin.kernels import qconv
 from shohin.kernels.common import ceil_div, fill, one_each
 from shohin.kernels.instructions.quads import order
-from shohin.kernels.qcommon import FINISH, PACKED, Layer, call, close_of, constant, flipped, is_int8, shared, up
+from shohin.kernels.qcommon import FINISH, Layer, call, flipped, is_int8, unsigned_tail, up
 from shohin.kernels.qtile import panels, strip
 
 Array = np.ndarray[Any, Any]
@@ -112,10 +114,7 @@ def pack(site: Site, data: Mapping[str, Array]) -> tuple[Array, ...]:
     """Panels, bias with both constant terms, and multipliers if the epilogue is of the usual form."""
     layer, w = _layer(site), data[site.operands[1].name]
     each, runs = layer.o // layer.groups, _runs(layer)
-    close, offset = close_of(site), -(site.attrs["zero"] + 128) * w.reshape(len(w), -1).sum(1, dtype=np.int64)
-    values = [constant(e, site, data) for e in (close.bias, close.M)] if close else [None, None]
-    usual = all(v is not None for v in values)
-    bias = offset + values[0].astype(np.int64) if usual and values[0] is not None else offset
+    bias, m = unsigned_tail(site, data)
     terms = np.zeros((layer.o, runs, 4 * layer.blocks), np.int8)
     terms[:, :, : layer.part] = w.reshape(layer.o, runs, layer.part)
     parts: list[Array] = []
@@ -126,16 +125,14 @@ def pack(site: Site, data: Mapping[str, Array]) -> tuple[Array, ...]:
             there = lanes < each
             block[there] = g[lanes[there]]
             parts.append(block.reshape(p.vectors, 16, -1, 4).transpose(2, 0, 1, 3).reshape(-1))
-    spread = lambda v, dtype: spread_panels(v, layer.groups).astype(dtype)
-    blob = np.concatenate(parts)
-    more = (spread(values[1], np.float32),) if usual else ()
-    return blob, spread(bias.astype(np.int32), np.int32), *more
+    more = () if m is None else (_spread(m.astype(np.float32), layer.groups),)
+    return np.concatenate(parts), _spread(bias, layer.groups), *more
 
 
-def spread_panels(values: Any, groups: int) -> Array:
+def _spread(values: Array, groups: int) -> Array:
     """Values of the channels in the order of their panels' lanes, zeros where there is none."""
     each, parts = len(values) // groups, []
-    for g in np.split(np.asarray(values), groups):
+    for g in np.split(values, groups):
         for p in panels(each):
             lanes = np.array(order(p.vectors, 16)) + p.first
             parts.append(np.where(lanes < each, g[np.minimum(lanes, each - 1)], g.dtype.type(0)))
@@ -174,23 +171,11 @@ def _claims(site: Site) -> Verdict:
     return fits
 
 
-def _kernel(op: str) -> Kernel:
-    return register(
-        Kernel(
-            name=f"{op}_panels",
-            op=op,
-            doc="rows of unsigned bytes against panels of weights",
-            predicate=_claims,
-            ports=(PortSpec(name="epilogue", value="acc", times="once per element", last="requant"),),
-            phases=(Phase(emit=_emit, chunks=_chunks), FINISH),
-            workspace=_workspace,
-            shared=shared,
-            order="sequence",
-            flops=lambda site: 2.0 * site.results[0].size * (site.operands[1].size // site.operands[1].shape[0]),
-            pack=pack,
-            packed=PACKED,
-        )
-    )
+def _like(kernel: Kernel, op: str) -> Kernel:
+    return register(replace(
+        kernel, name=f"{op}_panels", doc="rows of unsigned bytes against panels of weights", predicate=_claims,
+        phases=(Phase(emit=_emit, chunks=_chunks), FINISH), workspace=_workspace, pack=pack,
+    ))  # fmt: skip
 
 
-CONV2D, MATMUL = _kernel("qconv2d"), _kernel("qmatmul")
+CONV2D, MATMUL = _like(qconv.CONV2D, "qconv2d"), _like(qconv.MATMUL, "qmatmul")

@@ -21,10 +21,6 @@ STRUCT = """\
 #ifndef SHOHIN_Q8_STRIP
 #define SHOHIN_Q8_STRIP
 struct shohin_q8_strip { const struct shohin_q8_layer *l; const uint8_t *const *rows; long offset, step, runs; const int8_t *w; const int32_t *bias; const float *m; void *y; };
-/* Sums as they are: back into the channels' order. */
-static void shohin_q8_spill(const int32_t *sums, long vectors, int32_t *y, long n) {
-  for (long c = 0; c < n; c++) y[c] = sums[c / 4 % vectors * 16 + c / (4 * vectors) * 4 + c % 4];
-}
 #endif
 """
 
@@ -72,10 +68,7 @@ def tile(rows: int, vectors: int) -> str:
     for r in range(rows):
         steps.append(f"x = {Q.splat(at(r))}; " + " ".join(f"c{r}_{v} = {Q.dot(f'c{r}_{v}', 'x', f'w{v}')};" for v in range(vectors)))
     closes = [Q.store(f"y + {r} * l->o", Q.close(vectors, [f"c{r}_{v}" for v in range(vectors)], "t->m"), vectors) for r in range(rows)]
-    spills = [
-        " ".join(f"_mm512_storeu_si512(sums + {16 * v}, c{r}_{v});" for v in range(vectors)) + f" shohin_q8_spill(sums, {vectors}, (int32_t *)t->y + {r} * l->o, n);"
-        for r in range(rows)
-    ]
+    spills = [Q.spill([f"c{r}_{v}" for v in range(vectors)], f"(int32_t *)t->y + {r} * l->o") for r in range(rows)]
     return fill(
         """\
 #ifndef SHOHIN_Q8_TILE$name

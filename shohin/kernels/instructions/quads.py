@@ -59,6 +59,11 @@ class Quads:
         """Store the first ``n`` bytes of what ``close`` gave."""
         return f"shohin_q8_put{self.bytes * vectors // 4}({at}, {value}, n);"
 
+    def spill(self, sums: list[str], to: str) -> str:
+        """Store the first ``n`` sums as they are, by way of the array ``sums``."""
+        stores = " ".join(f"{self.mm}_storeu_{self.whole}((void *)(sums + {self.lanes * v}), {c});" for v, c in enumerate(sums))
+        return f"{stores} shohin_q8_spill(sums, {len(sums)}, {self.lanes}, {to}, n);"
+
     @property
     def code(self) -> str:
         return _code(self, (4, 2, 1) if self.bytes == 64 else (4,))
@@ -80,6 +85,10 @@ static inline int32_t shohin_q8_four(const uint8_t *at) {
   int32_t four;
   memcpy(&four, at, 4);
   return four;
+}
+/* Sums as they are: back into the channels' order. */
+static void shohin_q8_spill(const int32_t *sums, long vectors, long lanes, int32_t *y, long n) {
+  for (long c = 0; c < n && c < vectors * lanes; c++) y[c] = sums[c / 4 % vectors * lanes + c / (4 * vectors) * 4 + c % 4];
 }
 #endif
 """
