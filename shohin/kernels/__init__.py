@@ -11,10 +11,11 @@ from shohin.kernels import (
     qcolumns,
     qconv,
     qdepthwise,
+    qlookup,
     qpanels,
     qpool,
     sparse,
     sparse_tiles,
 )
 
-__all__ = ["conv", "conv_dw", "depthwise", "gemm", "gemv", "palette", "panels", "qcolumns", "qconv", "qdepthwise", "qpanels", "qpool", "sparse", "sparse_tiles"]
+__all__ = ["conv", "conv_dw", "depthwise", "gemm", "gemv", "palette", "panels", "qcolumns", "qconv", "qdepthwise", "qlookup", "qpanels", "qpool", "sparse", "sparse_tiles"]

@@ -94,7 +94,8 @@ static void shohin_q8_spill(const int32_t *sums, long vectors, long lanes, int32
 """
 
 
-def _put(size: int) -> str:
+def put(size: int) -> str:
+    """C of ``shohin_q8_put<size>(y, value, n)``: the first ``n`` bytes of a vector, or all of them."""
     v, mm = (f"__m{8 * size}i", f"_mm{8 * size}" if size > 16 else "_mm")
     whole = "si512" if size == 64 else f"si{8 * size}"
     ones = {64: "~0ull : (1ull << n) - 1", 32: "~0u : (1u << n) - 1", 16: "0xffffu : (1u << n) - 1"}[size]
@@ -155,4 +156,4 @@ static inline __attribute__((always_inline)) {out} shohin_q8_close{size}x{n}(con
   return {om}_max_epi8({om}_min_epi8({body}, {om}_set1_epi8((char)l->hi)), {om}_set1_epi8((char)l->lo));
 }}
 """
-    return BASE + text + "#endif\n" + "".join(_put(size * n // 4) for n in closes)
+    return BASE + text + "#endif\n" + "".join(put(size * n // 4) for n in closes)
