@@ -16,9 +16,9 @@ import numpy as np
 from shohin.compiler.kernel import Declined, Kernel, Phase, Printer, Site, Verdict, register
 from shohin.kernels import qconv
 from shohin.kernels.common import ceil_div, fill, one_each
-from shohin.kernels.instructions.quads import order
-from shohin.kernels.qcommon import FINISH, Layer, call, flipped, is_int8, unsigned_tail, up
-from shohin.kernels.qtile import panels, strip
+from shohin.kernels.instructions.quads import Quads, order
+from shohin.kernels.qcommon import FINISH, Layer, call, flipped, is_int8, unsigned_tail, up, widened
+from shohin.kernels.qtile import FORMS, panels, strip
 
 Array = np.ndarray[Any, Any]
 _BLOCK = 32768
@@ -31,13 +31,12 @@ _FLAT = """\
 #define $guard
 static void $name(const struct shohin_q8_layer *l, const int8_t *x, const int8_t *w, const int32_t *bias, const float *m, void *y,
                   char *scratch, long chunk, long chunks) {
-  const long all = (long)l->n * l->p * l->q, each = l->q * l->p, blocks = (all + $block - 1) / $block;
+  const long all = (long)l->n * l->p * l->q, blocks = (all + $block - 1) / $block;
   const uint8_t *const row = (const uint8_t *)scratch;
-  (void)each;
   for (long k = blocks * chunk / chunks; k < blocks * (chunk + 1) / chunks; k++) {
     const long at = k * $block, count = all - at < $block ? all - at : $block;
-    shohin_q8_flip((int8_t *)scratch, x + at * l->c, (size_t)(count * l->c));
-    $strip((struct shohin_q8_strip){l, &row, 0, l->c, 1, w, bias, m, (char *)y + at * l->o * (m ? 1 : 4)}, count, l->o);
+    $copy(($type *)scratch, x + at * l->c, (size_t)(count * l->c));
+    $strip((struct shohin_q8_strip){l, &row, 0, $element * l->c, 1, w, bias, m, (char *)y + at * l->o * (m ? 1 : 4)}, count, l->o);
   }
 }
 #endif
@@ -47,26 +46,35 @@ _ROWS = """\
 #define $guard
 static void $name(const struct shohin_q8_layer *l, const int8_t *x, const int8_t *w, const int32_t *bias, const float *m, void *y,
                   char *scratch, long chunk, long chunks) {
-  const int8_t **rows = (const int8_t **)scratch;
+  const $type **rows = (const $type **)scratch;
   const long runs = l->kh * l->parts, each = l->o / l->groups, inside = l->c / l->groups;
-  const long size = $padded * runs * l->blocks * 4, elements = m ? 1 : 4;
-  struct shohin_q8_rows s = {0};
+  const long size = $padded * runs * l->blocks * $terms, elements = m ? 1 : 4;
+  $rows s = {0};
   const long lo = (long)l->n * l->p * chunk / chunks, hi = (long)l->n * l->p * (chunk + 1) / chunks;
   for (long t = lo; t < hi; t++) {
     const long image = t / l->p, p = t - image * l->p;
-    if (t == lo || p == 0) shohin_q8_unsigned_begin(l, &s, x + image * l->h * l->w * l->c, (int8_t *)(rows + runs));
-    shohin_q8_unsigned_rows(l, &s, p, rows);
+    if (t == lo || p == 0) $begin(l, &s, x + image * l->h * l->w * l->c, ($type *)(rows + runs));
+    $next(l, &s, p, rows);
     for (long a = l->kh - 1; a >= 0 && l->parts > 1; a--) {
-      const int8_t *const row = rows[a];
+      const $type *const row = rows[a];
       for (long b = l->parts - 1; b >= 0; b--) rows[a * l->parts + b] = row + b * l->part_step;
     }
     for (long g = 0; g < l->groups; g++)
-      $strip((struct shohin_q8_strip){l, (const uint8_t *const *)rows, g * inside, l->sw * l->c, runs, w + g * size, bias + g * $padded, m ? m + g * $padded : m,
+      $strip((struct shohin_q8_strip){l, (const uint8_t *const *)rows, $element * g * inside, $element * l->sw * l->c, runs, w + g * size, bias + g * $padded, m ? m + g * $padded : m,
              (char *)y + (t * l->q * l->o + g * each) * elements}, l->q, each);
   }
 }
 #endif
 """
+
+
+_UNSIGNED = {"copy": "shohin_q8_flip", "type": "int8_t", "rows": "struct shohin_q8_rows", "begin": "shohin_q8_unsigned_begin", "next": "shohin_q8_unsigned_rows"}
+_WIDE = {"copy": "shohin_q8_widen", "type": "int16_t", "rows": "struct shohin_q8_wide_rows", "begin": "shohin_q8_wide_begin", "next": "shohin_q8_wide_rows"}
+
+
+def _form(site: Site) -> Quads:
+    """Four terms a lane where vectors have 512 bits, else two."""
+    return FORMS[site.machine.vector_bytes < 64]
 
 
 def _layer(site: Site) -> Layer:
@@ -82,7 +90,7 @@ def _layer(site: Site) -> Layer:
     need = max((q - 1) * sw + (kw - 1) * dw + 1, left + (width if not (left or right) else 0), 1)
     return Layer(
         n=n, h=height, w=width, c=c, p=p, q=q, o=o, groups=groups, kh=kh, kw=kw, sh=sh, sw=sw, dh=dh, dw=dw, top=top, left=left,
-        slots=(kh - 1) * dh + 1, width=need, blocks=ceil_div(part, 4), patch=0, part=part, part_step=dw * c,
+        slots=(kh - 1) * dh + 1, width=need, blocks=ceil_div(part, _form(site).terms), patch=0, part=part, part_step=dw * c,
         parts=1 if whole else kw, zero=a["zero"],
     )  # fmt: skip
 
@@ -92,12 +100,16 @@ def _flat(site: Site, layer: Layer) -> bool:
     return layer.kh == layer.kw == layer.sh == layer.sw == layer.groups == 1 and (layer.h, layer.w) == (layer.p, layer.q)
 
 
+def _room(site: Site, layer: Layer) -> int:
+    return _BLOCK // (layer.c * _form(site).element)
+
+
 def _block(site: Site, layer: Layer) -> int:
     """Positions of a block: whole tiles, a share of what each thread does."""
-    most = min(layer.n * layer.p * layer.q, max(12, _BLOCK // layer.c))
+    most = min(layer.n * layer.p * layer.q, max(12, _room(site, layer)))
     if site.machine.threads > 1:
         most = min(most, max(12, ceil_div(layer.n * layer.p * layer.q, 4 * site.machine.threads)))
-    return most if most < 12 else most // 12 * 12 if most == _BLOCK // layer.c else up(most, 12)
+    return most if most < 12 else most // 12 * 12 if most == _room(site, layer) else up(most, 12)
 
 
 def _blocks(site: Site, layer: Layer) -> list[int]:
@@ -112,41 +124,45 @@ def _runs(layer: Layer) -> int:
 
 def pack(site: Site, data: Mapping[str, Array]) -> tuple[Array, ...]:
     """Panels, bias with both constant terms, and multipliers if the epilogue is of the usual form."""
-    layer, w = _layer(site), data[site.operands[1].name]
+    layer, w, q = _layer(site), data[site.operands[1].name], _form(site)
     each, runs = layer.o // layer.groups, _runs(layer)
-    bias, m = unsigned_tail(site, data)
-    terms = np.zeros((layer.o, runs, 4 * layer.blocks), np.int8)
+    bias, m = unsigned_tail(site, data, 128 if q.terms == 4 else 0)
+    terms = np.zeros((layer.o, runs, q.terms * layer.blocks), np.int8)
     terms[:, :, : layer.part] = w.reshape(layer.o, runs, layer.part)
     parts: list[Array] = []
-    for g in np.split(terms.reshape(layer.o, runs * layer.blocks, 4), layer.groups):
-        for p in panels(each):
-            lanes = np.array(order(p.vectors, 16)) + p.first
-            block = np.zeros((p.width, *g.shape[1:]), np.int8)
+    for g in np.split(terms.reshape(layer.o, runs * layer.blocks, q.terms), layer.groups):
+        for p in panels(q, each):
+            lanes = np.array(order(p.vectors, q.lanes)) + p.first
+            block = np.zeros((p.vectors * q.lanes, *g.shape[1:]), np.int8)
             there = lanes < each
             block[there] = g[lanes[there]]
-            parts.append(block.reshape(p.vectors, 16, -1, 4).transpose(2, 0, 1, 3).reshape(-1))
-    more = () if m is None else (_spread(m.astype(np.float32), layer.groups),)
-    return np.concatenate(parts), _spread(bias, layer.groups), *more
+            parts.append(block.reshape(p.vectors, q.lanes, -1, q.terms).transpose(2, 0, 1, 3).reshape(-1))
+    more = () if m is None else (_spread(q, m.astype(np.float32), layer.groups),)
+    return np.concatenate(parts), _spread(q, bias, layer.groups), *more
 
 
-def _spread(values: Array, groups: int) -> Array:
+def _spread(q: Quads, values: Array, groups: int) -> Array:
     """Values of the channels in the order of their panels' lanes, zeros where there is none."""
     each, parts = len(values) // groups, []
     for g in np.split(values, groups):
-        for p in panels(each):
-            lanes = np.array(order(p.vectors, 16)) + p.first
+        for p in panels(q, each):
+            lanes = np.array(order(p.vectors, q.lanes)) + p.first
             parts.append(np.where(lanes < each, g[np.minimum(lanes, each - 1)], g.dtype.type(0)))
     return np.concatenate(parts)
 
 
 def _emit(site: Site, printer: Printer, name: str) -> str:
-    layer = _layer(site)
+    layer, q = _layer(site), _form(site)
     each, flat = layer.o // layer.groups, _flat(site, layer)
-    function, text = strip(_blocks(site, layer) if flat else [layer.q], each)
-    padded = sum(p.width for p in panels(each))
-    whole = function.replace("strip", f"flat{_block(site, layer)}" if flat else f"rows{padded}")
-    body = fill(_FLAT if flat else _ROWS, guard=whole.upper(), name=whole, strip=function, block=_block(site, layer) if flat else 0, padded=padded)
-    return call(layer, whole, site, printer, name, flipped() + text + body)
+    function, text = strip(q, _blocks(site, layer) if flat else [layer.q], each)
+    padded = sum(p.vectors * q.lanes for p in panels(q, each))
+    whole = function.replace("strip", f"flat{_block(site, layer)}_" if flat else f"rows{padded}_")
+    rows, copied = (_UNSIGNED, flipped()) if q.terms == 4 else (_WIDE, widened())
+    body = fill(
+        _FLAT if flat else _ROWS, guard=whole.upper(), name=whole, strip=function, block=_block(site, layer) if flat else 0, padded=padded,
+        element=q.element, terms=q.terms, **rows,
+    )  # fmt: skip
+    return call(layer, whole, site, printer, name, copied + text + body)
 
 
 def _chunks(site: Site) -> int:
@@ -156,15 +172,15 @@ def _chunks(site: Site) -> int:
 
 
 def _workspace(site: Site) -> int:
-    layer = _layer(site)
+    layer, element = _layer(site), _form(site).element
     if _flat(site, layer):
-        return up(_block(site, layer) * layer.c + _SLACK, 16)
-    return up(8 * _runs(layer) + (layer.slots + 1) * layer.row + _SLACK, 16)
+        return up(_block(site, layer) * layer.c * element + _SLACK, 16)
+    return up(8 * _runs(layer) + (layer.slots + 1) * layer.row * element + _SLACK, 16)
 
 
 def _claims(site: Site) -> Verdict:
-    if site.machine.vector_bytes < 64:
-        return Declined("vectors of less than 512 bits")
+    if site.machine.vector_bytes < 32:
+        return Declined("vectors of less than 256 bits")
     fits = is_int8(site)
     if fits and "groups" in site.attrs and one_each(site, site.operands[0], site.results[0]):
         return Declined("one group a channel")

@@ -1,7 +1,7 @@
 """C of the int8 register tiles of x86: some positions by 4, 2 or 1 vectors of channels, closed and stored from the registers.
 
-A tile walks runs of four bytes at a time, as the float tile walks terms: one broadcast a position, one load a vector of weights, one
-``vpdpbusd`` for each pair. Weights lie as [panel][run][4 bytes][vector][channel][4], a panel being what one tile computes; within
+A tile walks runs of four bytes at a time (four terms, or two of int16), as the float tile walks terms: one broadcast a position, one load a vector of weights, one
+``vpdpbusd`` (or ``vpmaddwd``) for each pair. Weights lie as [panel][run][terms / 4][vector][channel][4] (2, with two terms), a panel being what one tile computes; within
 it the channels stand in the order in which narrowing leaves them sorted (``quads.order``).
 """
 
@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from shohin.kernels.common import ceil_div, fill
 from shohin.kernels.instructions.quads import Quads
 
-Q = Quads(64)
-ROWS = {4: 6, 2: 12, 1: 12}
-"""Positions of a tile by its vectors: 24 sums, four weights and what is broadcast fill 32 registers."""
+FORMS = (Quads(64), Quads(32, 2))
+ROWS = {64: {4: 6, 2: 12, 1: 12}, 32: {2: 6, 1: 6}}
+"""Positions of a tile by its vectors' bytes and their number: of 32 registers 24 hold sums, four weights, one what is broadcast; of 16
+12, two and one."""
 
 STRUCT = """\
 #ifndef SHOHIN_Q8_STRIP
@@ -33,23 +34,20 @@ class Panel:
     count: int
     vectors: int
 
-    @property
-    def width(self) -> int:
-        return Q.lanes * self.vectors
 
 
-def panels(channels: int) -> list[Panel]:
+def panels(q: Quads, channels: int) -> list[Panel]:
     """Panels of four vectors, then of what is left.
 
-    >>> [(p.first, p.count, p.vectors) for p in panels(104)]
+    >>> [(p.first, p.count, p.vectors) for p in panels(Quads(64), 104)]
     [(0, 64, 4), (64, 32, 2), (96, 8, 1)]
     """
     made, at = [], 0
     while at < channels:
         left = channels - at
-        vectors = 4 if left > 3 * Q.lanes else 2 if left > Q.lanes else 1
-        made.append(Panel(at, min(left, Q.lanes * vectors), vectors))
-        at += Q.lanes * vectors
+        vectors = 4 if 4 in ROWS[q.bytes] and left > 3 * q.lanes else 2 if left > q.lanes else 1
+        made.append(Panel(at, min(left, q.lanes * vectors), vectors))
+        at += q.lanes * vectors
     return made
 
 
@@ -59,16 +57,16 @@ def split(count: int, most: int) -> set[int]:
     return {count // tiles, ceil_div(count, tiles)} if count else set()
 
 
-def tile(rows: int, vectors: int) -> str:
-    """C of ``shohin_q8_tile<rows>x<vectors>(t, n)``: ``n`` of its channels are stored."""
+def tile(q: Quads, rows: int, vectors: int) -> str:
+    """C of ``shohin_q8_tile<bytes>_<rows>x<vectors>(t, n)``: ``n`` of its channels are stored."""
     bases = range(0, rows, 4)
     at = lambda r: f"p{r // 4 * 4} + {['0', 'step', '2 * step', '3 * step'][r % 4]}"
     sums = [(r, v) for r in range(rows) for v in range(vectors)]
-    steps = [f"const {Q.type} w{v} = {Q.load(f'w + {64 * v}')};" for v in range(vectors)]
+    steps = [f"const {q.type} w{v} = {q.weights(f'w + {q.packed * v}')};" for v in range(vectors)]
     for r in range(rows):
-        steps.append(f"x = {Q.splat(at(r))}; " + " ".join(f"c{r}_{v} = {Q.dot(f'c{r}_{v}', 'x', f'w{v}')};" for v in range(vectors)))
-    closes = [Q.store(f"y + {r} * l->o", Q.close(vectors, [f"c{r}_{v}" for v in range(vectors)], "t->m"), vectors) for r in range(rows)]
-    spills = [Q.spill([f"c{r}_{v}" for v in range(vectors)], f"(int32_t *)t->y + {r} * l->o") for r in range(rows)]
+        steps.append(f"x = {q.splat(at(r))}; " + " ".join(f"c{r}_{v} = {q.dot(f'c{r}_{v}', 'x', f'w{v}')};" for v in range(vectors)))
+    closes = [q.store(f"y + {r} * l->o", q.close(vectors, [f"c{r}_{v}" for v in range(vectors)], "t->m"), vectors) for r in range(rows)]
+    spills = [q.spill([f"c{r}_{v}" for v in range(vectors)], f"(int32_t *)t->y + {r} * l->o") for r in range(rows)]
     return fill(
         """\
 #ifndef SHOHIN_Q8_TILE$name
@@ -95,11 +93,11 @@ static void shohin_q8_tile$name(const struct shohin_q8_strip *t, long n) {
 }
 #endif
 """,
-        name=f"{rows}x{vectors}",
-        type=Q.type,
-        advance=64 * vectors,
-        size=16 * vectors,
-        sums="\n  ".join(f"{Q.type} c{r}_{v} = {Q.load(f't->bias + {16 * v}')};" for r, v in sums),
+        name=f"{q.bytes}_{rows}x{vectors}",
+        type=q.type,
+        advance=q.packed * vectors,
+        size=q.lanes * vectors,
+        sums="\n  ".join(f"{q.type} c{r}_{v} = {q.load(f't->bias + {q.lanes * v}')};" for r, v in sums),
         pointers=", ".join(f"*p{r} = t->rows[r] + t->offset + {r} * step" for r in bases),
         bump=", ".join(f"p{r} += 4" for r in bases),
         steps="\n      ".join(steps),
@@ -108,23 +106,23 @@ static void shohin_q8_tile$name(const struct shohin_q8_strip *t, long n) {
     )
 
 
-def strip(counts: Iterable[int], channels: int) -> tuple[str, str]:
+def strip(q: Quads, counts: Iterable[int], channels: int) -> tuple[str, str]:
     """Name and C of the function that computes ``count`` positions, one of ``counts``, by all of ``channels``: tiles within panels."""
-    widths = sorted({p.vectors for p in panels(channels)}, reverse=True)
-    sizes = {v: sorted({s for c in set(counts) for s in split(c, ROWS[v])}) for v in widths}
-    name = "shohin_q8_strip_" + "_".join(f"{v}x" + "_".join(map(str, sizes[v])) for v in widths)
-    cases = "\n".join(f"        case {r * 8 + v}: shohin_q8_tile{r}x{v}(&t, n); break;" for v in widths for r in sizes[v])
-    return name, Q.code + STRUCT + "".join(tile(r, v) for v in widths for r in sizes[v]) + fill(
+    widths = sorted({p.vectors for p in panels(q, channels)}, reverse=True)
+    sizes = {v: sorted({s for c in set(counts) for s in split(c, ROWS[q.bytes][v])}) for v in widths}
+    name = f"shohin_q8_strip{q.bytes}_" + "_".join(f"{v}x" + "_".join(map(str, sizes[v])) for v in widths)
+    cases = "\n".join(f"        case {r * 8 + v}: shohin_q8_tile{q.bytes}_{r}x{v}(&t, n); break;" for v in widths for r in sizes[v])
+    return name, q.code + STRUCT + "".join(tile(q, r, v) for v in widths for r in sizes[v]) + fill(
         """\
 #ifndef $guard
 #define $guard
 /* $count positions from s.offset on, by so many channels: panels, and within them tiles. */
 static void $name(struct shohin_q8_strip s, long count, long channels) {
   const long offset = s.offset, elements = s.m ? 1 : 4;
-  for (long o = 0, vectors; o < channels; o += 16 * vectors) {
+  for (long o = 0, vectors; o < channels; o += $lanes * vectors) {
     const long left = channels - o;
-    vectors = left > 48 ? 4 : left > 16 ? 2 : 1;
-    const long n = left < 16 * vectors ? left : 16 * vectors, most = vectors == 4 ? $wide : $narrow;
+    vectors = $choice;
+    const long n = left < $lanes * vectors ? left : $lanes * vectors, most = $most;
     struct shohin_q8_strip t = s;
     t.y = (char *)s.y + o * elements;
     for (long q = 0, tiles = (count + most - 1) / most, r; q < count; q += r, tiles--) {
@@ -135,9 +133,9 @@ $cases
       }
       t.y = (char *)t.y + r * s.l->o * elements;
     }
-    s.w += s.runs * s.l->blocks * 64 * vectors;
-    s.bias += 16 * vectors;
-    s.m += s.m ? 16 * vectors : 0;
+    s.w += s.runs * s.l->blocks * $packed * vectors;
+    s.bias += $lanes * vectors;
+    s.m += s.m ? $lanes * vectors : 0;
   }
 }
 #endif
@@ -145,7 +143,9 @@ $cases
         guard=name.upper(),
         name=name,
         count="``count``",
-        wide=ROWS[4],
-        narrow=ROWS[2],
+        lanes=q.lanes,
+        packed=q.packed,
+        choice=(f"left > {3 * q.lanes} ? 4 : " if 4 in ROWS[q.bytes] else "") + f"left > {q.lanes} ? 2 : 1",
+        most=f"vectors == 4 ? {ROWS[q.bytes].get(4)} : {ROWS[q.bytes][2]}" if 4 in ROWS[q.bytes] else ROWS[q.bytes][2],
         cases=cases,
     )  # fmt: skip

@@ -31,7 +31,7 @@ def test_they_take_what_the_others_took() -> None:
     wide, narrow = (kernels(program(cases.graph(), m)) for m in (WIDE, NARROW))
     assert len(wide) == len(narrow) == len(cases.layers)
     assert set(wide) == {"qconv2d_panels", "qconv2d_columns", "qmatmul_panels", "max_pool2d_int8"}
-    assert set(narrow) == {"qconv2d_dot", "qconv2d_columns", "qmatmul_dot", "max_pool2d_int8"}
+    assert set(narrow) == {"qconv2d_panels", "qconv2d_columns", "qmatmul_panels", "max_pool2d_int8"}
 
 
 @pytest.mark.parametrize("vectors, lanes", [(4, 16), (2, 16), (1, 16), (4, 8), (4, 4)])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shohin.kernels.instructions import avx512_vnni, avx_vnni
+from shohin.kernels.instructions import avx2, avx512_vnni, avx_vnni
 from shohin.kernels.instructions.record import Instruction
 
 SETS: dict[int, tuple[Instruction, ...]] = {64: (avx512_vnni.DOT4,), 32: (avx512_vnni.DOT4_256, avx_vnni.DOT4), 16: (avx512_vnni.DOT4_128,)}
@@ -21,9 +21,21 @@ SETS: dict[int, tuple[Instruction, ...]] = {64: (avx512_vnni.DOT4,), 32: (avx512
 
 @dataclass(frozen=True)
 class Quads:
-    """Names of the C for vectors of ``bytes`` bytes; ``code`` is the text of the functions."""
+    """Names of the C for vectors of ``bytes`` bytes; ``code`` is the text of the functions. With two ``terms`` a lane holds int16, and
+    weights are widened as they are loaded: ``vpmaddwd``, for processors that have no more."""
 
     bytes: int
+    terms: int = 4
+
+    @property
+    def element(self) -> int:
+        """Bytes of a term of an operand."""
+        return 4 // self.terms
+
+    @property
+    def packed(self) -> int:
+        """Bytes of the weights of a vector."""
+        return self.lanes * self.terms
 
     @property
     def lanes(self) -> int:
@@ -48,8 +60,11 @@ class Quads:
         """The four bytes at ``at`` in every lane."""
         return f"{self.mm}_set1_epi32(shohin_q8_four({at}))"
 
+    def weights(self, at: str) -> str:
+        return self.load(at) if self.terms == 4 else avx2.WIDEN.c(f"_mm_loadu_si128((const __m128i *)({at}))")
+
     def dot(self, acc: str, x: str, w: str) -> str:
-        return f"shohin_q8_quad{self.bytes}({acc}, {x}, {w})"
+        return f"shohin_q8_quad{self.bytes}({acc}, {x}, {w})" if self.terms == 4 else f"{self.mm}_add_epi32({acc}, {avx2.MADD.c(x, w)})"
 
     def close(self, vectors: int, sums: list[str], m: str) -> str:
         """int8 of 4, 2 or 1 vectors of sums, by the layer ``l``."""
@@ -57,7 +72,7 @@ class Quads:
 
     def store(self, at: str, value: str, vectors: int) -> str:
         """Store the first ``n`` bytes of what ``close`` gave."""
-        return f"shohin_q8_put{self.bytes * vectors // 4}({at}, {value}, n);"
+        return f"shohin_q8_put{self.lanes * vectors}({at}, {value}, n);"
 
     def spill(self, sums: list[str], to: str) -> str:
         """Store the first ``n`` sums as they are, by way of the array ``sums``."""
@@ -66,7 +81,7 @@ class Quads:
 
     @property
     def code(self) -> str:
-        return _code(self, (4, 2, 1) if self.bytes == 64 else (4,))
+        return _code(self, (4,) if self.bytes == 16 else (4, 2, 1))
 
 
 def order(vectors: int, lanes: int) -> list[int]:
@@ -95,18 +110,19 @@ static void shohin_q8_spill(const int32_t *sums, long vectors, long lanes, int32
 
 
 def put(size: int) -> str:
-    """C of ``shohin_q8_put<size>(y, value, n)``: the first ``n`` bytes of a vector, or all of them."""
-    v, mm = (f"__m{8 * size}i", f"_mm{8 * size}" if size > 16 else "_mm")
-    whole = "si512" if size == 64 else f"si{8 * size}"
-    ones = {64: "~0ull : (1ull << n) - 1", 32: "~0u : (1u << n) - 1", 16: "0xffffu : (1u << n) - 1"}[size]
+    """C of ``shohin_q8_put<size>(y, value, n)``: the first ``n`` bytes of a vector, or ``size`` of them."""
+    bits = max(16, size)
+    v, mm = f"__m{8 * bits}i", f"_mm{8 * bits}" if bits > 16 else "_mm"
+    whole = {64: "_mm512_storeu_si512", 32: "_mm256_storeu_si256", 16: "_mm_storeu_si128", 8: "_mm_storel_epi64"}[size]
+    ones = {64: "~0ull : (1ull << n) - 1", 32: "~0u : (1u << n) - 1", 16: "0xffffu : (1u << n) - 1", 8: "0xffu : (1u << n) - 1"}[size]
     return f"""\
 #ifndef SHOHIN_Q8_PUT{size}
 #define SHOHIN_Q8_PUT{size}
 static inline __attribute__((always_inline)) void shohin_q8_put{size}(int8_t *y, {v} value, long n) {{
 #if defined(__AVX512BW__) && defined(__AVX512VL__)
-  {mm}_mask_storeu_epi8(y, (__mmask{size})(n >= {size} ? {ones}), value);
+  {mm}_mask_storeu_epi8(y, (__mmask{bits})(n >= {size} ? {ones}), value);
 #else
-  if (n >= {size}) {mm}_storeu_{whole}((void *)y, value);
+  if (n >= {size}) {whole}((void *)y, value);
   else memcpy(y, &value, (size_t)n);
 #endif
 }}
@@ -143,12 +159,16 @@ static inline __attribute__((always_inline)) {v} shohin_q8_half{size}(const stru
 """
     for n in closes:
         sums = ", ".join(f"{v} {c}" for c in "abcd"[:n])
-        wide = size * n // 4
+        wide = max(16, size * n // 4)
         out, om = f"__m{8 * wide}i", f"_mm{8 * wide}" if wide > 16 else "_mm"
+        half = f"shohin_q8_half{size}(l, a, {'b' if n > 1 else 'a'}, m)"
         if n == 4:
-            body = f"{mm}_packs_epi16(shohin_q8_half{size}(l, a, b, m), shohin_q8_half{size}(l, c, d, m + {2 * q.lanes}))"
+            body = f"{mm}_packs_epi16({half}, shohin_q8_half{size}(l, c, d, m + {2 * q.lanes}))"
+        elif size == 32:  # each half of the vector has its bytes twice
+            order = "_mm256_setr_epi32(0, 1, 4, 5, 0, 1, 4, 5)" if n == 2 else "_mm256_setr_epi32(0, 4, 0, 4, 0, 4, 0, 4)"
+            body = f"_mm256_castsi256_si128(_mm256_permutevar8x32_epi32(_mm256_packs_epi16({half}, _mm256_setzero_si256()), {order}))"
         elif n == 2:
-            body = f"{mm}_cvtsepi16_epi8(shohin_q8_half{size}(l, a, b, m))"
+            body = f"{mm}_cvtsepi16_epi8({half})"
         else:
             body = "_mm256_cvtsepi16_epi8(_mm256_adds_epi16(_mm512_cvtsepi32_epi16(shohin_q8_round64(a, m)), _mm256_set1_epi16((short)l->z)))"
         text += f"""\
