@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from shohin.compress.parameters import Parameters, inline
+from shohin.compress.parameters import Parameters, defined, inline
 from shohin.compress.steps import (
     Clamp,
     Definition,
@@ -72,6 +72,8 @@ def walk(net: Module, avals: Sequence[Aval], stays_float: Callable[[str], bool],
     """The steps of ``net`` on inputs of ``avals``, and the structure of what it returns; ``stays_float`` and ``format`` say
     what the plan does with a module's path."""
     whole, cells, spec = traced(net, avals, kept)
+    with alone():
+        whole = defined(whole)
     n = len(avals)
     return Walk(whole, n, Parameters(whole, whole.inputs[:n], cells), stays_float, format).program(), spec
 

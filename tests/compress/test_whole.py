@@ -38,7 +38,7 @@ def test_no_integer_differs(name, case):
 
 NEAR = {"softmax": 1, "softmax over rows": 1, "layer norm": 1, "layer norm of two dims": 1, "group norm": 1, "instance norm": 1,
         "rms norm": 1, "l2 norm": 1, "attention": 1, "causal attention": 1, "gelu": 0, "gelu tanh": 0, "silu": 0, "resize": 1,
-        "resize to corners": 1}  # fmt: skip
+        "resize to corners": 1, "product": 1, "quotient": 1, "quotient or 0": 1}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NEAR)
@@ -99,7 +99,7 @@ def test_a_cache_of_keys_that_grows_gives_the_integers_of_the_causal_pass():
 
 # ------------------------------------------------------------------------------------------------- gradients
 
-SMOOTH = ("softmax", "layer norm", "group norm", "rms norm", "l2 norm", "attention", "resize", "gru", "lstm")
+SMOOTH = ("softmax", "layer norm", "group norm", "rms norm", "l2 norm", "attention", "resize", "gru", "lstm", "product", "quotient")
 
 
 @pytest.mark.parametrize("name", SMOOTH)

@@ -14,6 +14,7 @@ from shohin.interop.words import activations, contract, norm
 from shohin.interop.words import elementwise as words
 from shohin.nn import functional as F
 from shohin.ops import extra, math
+from shohin.ops.quotient import divide_no_nan
 
 UNARY = {
     "Abs": math.abs, "Acos": extra.acos, "Acosh": extra.acosh, "Asin": extra.asin, "Asinh": extra.asinh, "Atan": extra.atan,
@@ -105,9 +106,10 @@ def mean(b: Builder, node: Node, *xs: Value) -> Value:
     return words.elementwise(b, math.divide, total, constant(np.asarray(len(xs), total.dtype)))
 
 
-@operator("Where", becomes="`sh.where`")
+@operator("Where", becomes="`sh.where`; 0 where a divisor is 0, else the quotient: one function")
 def where(b: Builder, node: Node, c: Value, x: Value, y: Value) -> Value:
-    return words.elementwise(b, math.where, c, x, y)
+    sides = words.quotient(b, c, y) if x.data is not None and not x.data.any() else None
+    return words.elementwise(b, math.where, c, x, y) if sides is None else words.elementwise(b, divide_no_nan, *sides)
 
 
 @operator("Clip", becomes="`sh.relu`, `sh.relu6`, `sh.clip`")
