@@ -98,6 +98,7 @@ NETS = {
     "gru": lambda rng: (filled(Of(lambda net, x: net.g(x)[0], g=nn.GRU(6, 8)), rng, 0.6), [_x(rng, 5, 7, 6)]),
     "gru both ways": lambda rng: (filled(Of(lambda net, x: net.g(x)[0], g=nn.GRU(6, 4, num_layers=2, bidirectional=True)), rng, 0.6), [_x(rng, 5, 4, 6)]),
     "gru with its state": lambda rng: (filled(Of(lambda net, x, h: net.g(x, h), g=nn.GRU(6, 8, bias=False)), rng, 0.6), [_x(rng, 1, 7, 6), rng.uniform(-1, 1, (1, 1, 8)).astype(np.float32)]),
+    "gru that resets before": lambda rng: (filled(Of(lambda net, x: net.g(x)[0], g=nn.GRU(6, 8, reset_after=False, bidirectional=True)), rng, 0.6), [_x(rng, 5, 7, 6)]),
     "lstm": lambda rng: (filled(Of(lambda net, x: net.g(x)[0], g=nn.LSTM(6, 8)), rng, 0.6), [_x(rng, 5, 7, 6)]),
     "lstm both ways": lambda rng: (filled(Of(lambda net, x: net.g(x)[0], g=nn.LSTM(6, 4, num_layers=2, bidirectional=True)), rng, 0.6), [_x(rng, 5, 4, 6)]),
     "lstm with its state": lambda rng: (
