@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from shohin.compress.definitions import LEAST, MOST
 from shohin.compress.parameters import Parameters, defined, inline
 from shohin.compress.steps import (
     Clamp,
@@ -288,7 +289,10 @@ class Walk:
             raise self.refuse(
                 node, f"its grid has integers from {of['low']} to {of['high']} and {len(of['scale'])} scales; one of 8 bits and one scale has a definition"
             )
-        return of["scale"][0], of["zero"] - (128 if of["low"] == 0 else 0), 8
+        scale = of["scale"][0]
+        if not LEAST <= scale <= MOST or not of["low"] <= of["zero"] <= of["high"]:
+            raise self.refuse(node, f"its grid has the scale {scale} and zero point {of['zero']}; scales from 2^-40 to 2^40 and zero points among the integers have a definition")
+        return scale, of["zero"] - (128 if of["low"] == 0 else 0), 8
 
     def scale_of(self, weight: Var) -> tuple[float, ...] | None:
         """The scales that come with a weight."""
