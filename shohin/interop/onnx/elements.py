@@ -10,7 +10,7 @@ from shohin.core import dtypes
 from shohin.interop.builder import Builder, Value, constant
 from shohin.interop.foreign import Node
 from shohin.interop.onnx.table import attr, dtype_of, needed, operator, refuse
-from shohin.interop.words import activations, contract, norm
+from shohin.interop.words import activations, contract, moments, norm
 from shohin.interop.words import elementwise as words
 from shohin.nn import functional as F
 from shohin.ops import extra, math
@@ -50,9 +50,9 @@ def add(b: Builder, node: Node, x: Value, y: Value) -> Value:
     return contract.add(b, x, y, *(b.sole(n) for n in node.inputs))
 
 
-@operator("Mul", becomes="`sh.multiply`; a vector after a normalization without weight: its weight")
+@operator("Mul", becomes="`sh.multiply`; a vector after a normalization without weight: its weight; the last product of a layer norm that is spelled out: `nn.LayerNorm`")
 def multiply(b: Builder, node: Node, x: Value, y: Value) -> Value:
-    return contract.multiply(b, x, y, *(b.sole(n) for n in node.inputs))
+    return moments.normed(b, x, y) or contract.multiply(b, x, y, *(b.sole(n) for n in node.inputs))
 
 
 @operator("Div", becomes="`sh.divide`; of integers towards zero; the quotient of a layer norm that is spelled out: `nn.LayerNorm`")
