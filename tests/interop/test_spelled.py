@@ -5,12 +5,12 @@ import pytest
 
 pytest.importorskip("onnx")
 
-from onnx import helper  # noqa: E402
+from onnx import helper
 
-import shohin as sh  # noqa: E402
-from shohin import nn  # noqa: E402
-from shohin.compress import Plan, Quantize  # noqa: E402
-from tests.interop.make import expected, model  # noqa: E402
+import shohin as sh
+from shohin import nn
+from shohin.compress import Plan, Quantize
+from tests.interop.make import expected, model
 
 n = helper.make_node
 f = lambda *s: np.random.default_rng(sum(s)).normal(size=s).astype(np.float32)

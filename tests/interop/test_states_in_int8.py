@@ -5,13 +5,13 @@ import pytest
 
 pytest.importorskip("onnx")
 
-from onnx import helper  # noqa: E402
+from onnx import helper
 
-import shohin as sh  # noqa: E402
-from shohin import nn  # noqa: E402
-from shohin.compress import Plan, Quantize  # noqa: E402
-from shohin.core.errors import PlanError  # noqa: E402
-from tests.interop.make import expected, model  # noqa: E402
+import shohin as sh
+from shohin import nn
+from shohin.compress import Plan, Quantize
+from shohin.core.errors import PlanError
+from tests.interop.make import expected, model
 
 INT8 = Plan([("*", Quantize(w=8, a=8))])
 n = helper.make_node
