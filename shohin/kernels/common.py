@@ -16,11 +16,6 @@ BLOCK, CHUNKS = 32, 8
 PREAMBLE = """\
 #ifndef SHOHIN_KERNELS
 #define SHOHIN_KERNELS
-#if defined(__GNUC__)
-#define SHOHIN_APART __attribute__((noinline)) // compiled by itself, once, not in every loop that calls it
-#else
-#define SHOHIN_APART
-#endif
 #if defined(__clang__)
 #if defined(__x86_64__)
 #define SHOHIN_WIDE __attribute__((min_vector_width(512)))  // Intel's tunings would split every zmm into two ymm

@@ -253,7 +253,7 @@ def tile_function(width: int, rows: int, vectors: int, kind: str, close: Close) 
         """\
 #ifndef $guard
 #define $guard
-SHOHIN_APART SHOHIN_WIDE static void $name(const struct shohin_tile *t, void *const *b) {
+SH_APART SHOHIN_WIDE static void $name(const struct shohin_tile *t, void *const *b) {
   const long rs = t->rs, rs2 = 2 * rs, rs3 = 3 * rs, ks = t->ks, ldb = t->ldb, ldc = t->ldc;$ends$moves
   (void)b; (void)rs; (void)rs2; (void)rs3;
   for (long line = 0; line < t->lines; line++) {
