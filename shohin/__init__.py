@@ -53,6 +53,7 @@ _NAMES = {
     "shohin.deploy.onnx_runtime": "onnx_runtime",
     "shohin.shipping.ship": "Shipment ship",
     "shohin.report.page": "write_report",
+    "shohin.report.explored": "write_explored",
 }
 _TABLE = {name: module for module, names in _NAMES.items() for name in names.split()}
 _RENAMED = {"bool": ("shohin.core.dtypes", "bool_"), "seed": ("shohin.ops.random", "seed"), "random": ("shohin.ops.random", None),
@@ -60,6 +61,7 @@ _RENAMED = {"bool": ("shohin.core.dtypes", "bool_"), "seed": ("shohin.ops.random
 pi, e, inf, nan, newaxis = 3.141592653589793, 2.718281828459045, float("inf"), float("nan"), None
 
 provide("meter", lambda: import_module("shohin.costs.meter").meter)  # a budget of channels asks for it, below
+provide("assignment", lambda: import_module("shohin.compress.assignment"))  # needs SciPy, which not everyone has
 
 
 def __getattr__(name: str) -> Any:

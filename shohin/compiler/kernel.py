@@ -159,7 +159,8 @@ class Kernel:
     ``pack(site, data)`` turns constants (arrays by buffer) into new ones at compile time: further operands, in its order;
     ``packed`` says what they are, for readers of the C. ``layout(site)``: the form in which operand 1 is read, if it is not read
     as it lies. Where that operand is a constant, or stays what it is between runs, it is brought into this form beforehand and
-    comes as a further operand.
+    comes as a further operand. ``unpacks``: the storage ops whose packed constants it reads in place of operand 1, in the form that
+    ``layout`` gives them by ``KernelCall.storage``.
     """
 
     name: str
@@ -175,6 +176,7 @@ class Kernel:
     pack: Callable[[Site, Mapping[str, Any]], tuple[Any, ...]] | None = None
     packed: tuple[str, ...] = ()
     layout: Callable[[Site], Layout | None] | None = None
+    unpacks: tuple[str, ...] = ()
 
     def takes(self, port: str, site: Site, operand: int = 0) -> bool:
         """Has the kernel this port (for this operand), at this site?"""
@@ -187,6 +189,8 @@ class Phase:
     chunks: Callable[[Site], int]
 
 
+PLAIN = frozenset({"input", "output", "const", "temp", "kept"})
+"""Roles of buffers that lie as they are read."""
 KERNELS: dict[str, Kernel] = {}
 
 
@@ -196,12 +200,22 @@ def register(kernel: Kernel) -> Kernel:
     return kernel
 
 
+def _reads(kernel: Kernel, site: Site) -> Verdict:
+    """Operands that a storage op (then their role) unpacks are for kernels that unpack it, or that pack anew and look themselves."""
+    packed = {b.role for b in site.operands} - PLAIN
+    if not packed or kernel.pack is not None:
+        return True
+    if not packed.issubset(kernel.unpacks):
+        return Declined("the weights are packed, it takes dense ones")
+    return site.call.storage is not None or Declined("the weights are moved after they are unpacked")
+
+
 def claim(op: str, site: Site) -> Kernel | Declined:
     """The kernel for this site; or who declined it and why, and the derived loops do it."""
     reasons: dict[str, list[str]] = {}
     for kernel in reversed(list(KERNELS.values())):
         if kernel.op == op:
-            verdict = kernel.predicate(site)
+            verdict = _reads(kernel, site) and kernel.predicate(site)
             if verdict:
                 return kernel
             why = verdict.why if isinstance(verdict, Declined) else "no reason is given"

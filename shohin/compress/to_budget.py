@@ -22,7 +22,7 @@ ROUNDS = 4
 
 
 class Meter(Protocol):
-    """What a network takes on a device: a value for each of ``names`` (flash, ram, instructions, ms). ``measured``: of instructions,
+    """What a network takes on a device: a value for each of ``names`` (flash, ram, instructions, ms; constants, the part of flash that is no code). ``measured``: of instructions,
     ram and ms what was counted or timed where that is possible here, else what a model says; flash is exact either way."""
 
     def __call__(self, net: Module, xs: tuple[Array, ...], names: Collection[str], *, measured: bool) -> dict[str, float]: ...

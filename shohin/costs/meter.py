@@ -16,6 +16,7 @@ from shohin.costs.cost import by_place
 from shohin.costs.observe import examples, observe
 from shohin.costs.tables import board_table, host_table, learn
 from shohin.deploy.artefact import Artefact
+from shohin.deploy.cost import layers_of
 from shohin.deploy.export import export
 from shohin.deploy.library import build_library
 from shohin.deploy.measure import on_board, to_input
@@ -27,7 +28,7 @@ TURNS = 60
 
 
 def meter(device: str) -> Meter:
-    """The meter of a device. ``flash`` and ``ram`` are the exported artefact's; ``ram``'s stack, ``instructions`` and ``ms`` are measured on
+    """The meter of a device. ``constants`` are bytes of flash without the code, counted in the graph; ``flash`` and ``ram`` are the exported artefact's; ``ram``'s stack, ``instructions`` and ``ms`` are measured on
     request: in the emulator, and on this host with the artefact that is written for it."""
     target = get_target(device)
 
@@ -36,9 +37,11 @@ def meter(device: str) -> Meter:
         graph = exported_graph(net, examples(xs))
         with tempfile.TemporaryDirectory(prefix="shohin-meter-") as folder:
             work = Path(folder)
+            if "constants" in names:
+                found["constants"] = sum(p.constants for p in layers_of(graph))
             if {"flash", "ram"} & set(names) or (measured and "instructions" in names):
                 art = export(net, xs, device=device, to=work / "device")
-                found = {"flash": art.flash_bytes, "ram": art.arena_bytes + art.sections.ram}
+                found |= {"flash": art.flash_bytes, "ram": art.arena_bytes + art.sections.ram}
                 if measured and {"ram", "instructions"} & set(names) and target.triple:
                     found |= _counted(art, xs, work)
             if "instructions" in names and "instructions" not in found:

@@ -27,6 +27,7 @@ from shohin.kernels.common import (
     shares,
     wide_groups,
 )
+from shohin.kernels.numbered import Entries, Numbered, entries_of
 from shohin.kernels.panels import Panels
 from shohin.kernels.taps import Segment, segment_table, segments
 from shohin.kernels.tile import CALL, TILES, Panel, TileShape, closing, depth_shape, far, panel_table, tile_shape, tiles
@@ -39,7 +40,7 @@ class Direct:
     """A contraction over taps. ``source`` and ``result`` are (h, w, channels of all groups), ``k`` and ``o`` the
     channels of a group that are summed and made, ``kernel`` (kh, kw), ``rows`` and ``columns`` the segments of the
     result's axes. ``transposed``: the input gradient.
-    ``depth``: depthwise; one group of ``o`` channels, each summed by itself (``k`` is 1). ``reach``: stride, pad and span of the
+    ``entries``: they are stored as numbers of entries of a codebook. ``depth``: depthwise; one group of ``o`` channels, each summed by itself (``k`` is 1). ``reach``: stride, pad and span of the
     taps along h. ``staged``: lines of the source are made in scratch; ``folded``: sums are taken of the result's rows; ``ready``: the
     weights come in panels."""
 
@@ -60,6 +61,12 @@ class Direct:
     folded: bool
     ready: bool
     threads: int
+    entries: Entries | None
+
+    @property
+    def form(self) -> Panels | Numbered:
+        """How constant weights are stored."""
+        return self.layout if self.entries is None else Numbered(self.layout, self.entries)
 
     @property
     def layout(self) -> Panels:
@@ -184,6 +191,7 @@ def describe(transposed: bool, depth: bool) -> Callable[[Site], Direct]:
             folded=site.folded,
             ready=len(site.operands) > 2,
             threads=site.machine.threads,
+            entries=entries_of(site),
         )
 
     return direct
@@ -207,8 +215,13 @@ def _runs_end(q: Direct) -> int:
     return ceil_div(24 * q.kernel[0] * q.kernel[1], 64) * 64
 
 
+def _stage_end(q: Direct) -> int:
+    """Bytes of scratch before a panel that is looked up."""
+    return _runs_end(q) + 64 + (ceil_div(4 * q.stage, 64) * 64 if q.staged else 0)
+
+
 def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
-    shape, (images, strips) = q.shape, q.units
+    shape, (images, strips), form = q.shape, q.units, q.form
     stride, pad, span = q.reach
     load = "\n    const long top = 0, lines = SH, image = n0;"
     if q.staged:
@@ -221,6 +234,7 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
     return (
         PREAMBLE
         + run.declare
+        + (form.function(site) if isinstance(form, Numbered) else "")
         + printer.load(site.call.operands[0], f"{name}_load")
         + printer.statistic(f"{name}_statistic")
         + family(
@@ -228,6 +242,7 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
             """\
   const long N = $n, SH = $sh, SW = $sw, SC = $sc, RH = $rh, RW = $rw, RC = $rc, K = $k, O = $o, KW = $kw;
   enum { W = $width };
+  $weights
   struct shohin_run *runs = (struct shohin_run *)scratch;
   struct shohin_tile T = {.runs = runs};
   $units
@@ -237,7 +252,7 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
     for (long group = 0; group < $groups; group++)
     for (const struct shohin_panel *panel = $from; panel < $to; panel++) {
       const long first = panel->first, vectors = panel->vectors;
-      T.b = weights + group * $packed + panel->base;
+      $fetch
       T.ldb = panel->ldb;
       T.io = first;
       T.last = panel->stop - first - W;
@@ -299,7 +314,7 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
             ),
             given={
                 "const float *x": f"(const float *)(scratch + {_runs_end(q)})" if q.staged else printer.pointer(site.operands[0].name),
-                "const float *weights": printer.pointer(site.operands[2].name) if q.ready else "(const float *)shared",
+                "const void *right": printer.pointer(site.operands[2].name) if q.ready else "shared",
                 "float *y": printer.pointer(site.results[0].name),
                 "const struct shohin_segment *hseg": "hseg",
                 "const struct shohin_segment *wseg": "wseg",
@@ -310,6 +325,8 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
             },
             tables="\n  ".join([segment_table("hseg", q.rows), segment_table("wseg", q.columns), panel_table(q.panels), run.table]),
             width=shape.width,
+            weights=form.begin(q.panels, "(const uint8_t *)right", _stage_end(q)) if isinstance(form, Numbered) else "const float *const weights = right;",
+            fetch=form.fetch("panel", "group") if isinstance(form, Numbered) else "T.b = weights + group * $packed + panel->base;",
             **{"from": "panels", "to": "panels + $panels"} if q.parts == 1 else {"from": "panels + $panels * part / $parts", "to": "panels + $panels * (part + 1) / $parts"},
             ks="ws->tap_source * SC" if q.depth else "1",
             shift=" + first" if q.depth else "",
@@ -336,7 +353,7 @@ def kernel(name: str, op: str, doc: str, *, transposed: bool, depth: bool, predi
 
     def workspace(site: Site) -> int:
         q = direct(site)
-        return _runs_end(q) + 64 + (4 * q.stage if q.staged else 0)
+        return _stage_end(q) + (q.form.scratch if isinstance(q.form, Numbered) else 0)
 
     return register(
         Kernel(
@@ -361,7 +378,8 @@ def kernel(name: str, op: str, doc: str, *, transposed: bool, depth: bool, predi
             ),
             workspace=workspace,
             shared=lambda site: 0 if direct(site).ready else 4 * direct(site).groups * direct(site).layout.size,
-            layout=lambda site: direct(site).layout,
+            layout=lambda site: direct(site).form,
+            unpacks=() if transposed else ("depalettize",),
             order="sequence",
             flops=lambda site: direct(site).flops(),
         )

@@ -24,6 +24,7 @@ from shohin.kernels.common import (
     shares,
     transpose_function,
 )
+from shohin.kernels.numbered import Entries, Numbered, entries_of
 from shohin.kernels.panels import Panels
 from shohin.kernels.tile import (
     CALL,
@@ -45,7 +46,7 @@ _L1, _L2 = 32 << 10, 512 << 10
 class Product:
     """``batch`` products of (m, k) by (k, n). Strides in elements: ``a`` (m, k), ``b`` (k, n); the batch axes are
     ``(name, extent, stride in a, stride in b)``, outermost first. ``axes``: what row m means to a port. ``ready``: ``b`` comes
-    in panels."""
+    in panels, or (``entries``) as numbers of entries of a codebook."""
 
     m: int
     n: int
@@ -60,6 +61,12 @@ class Product:
     folded: bool
     threads: int
     ready: bool
+    entries: Entries | None
+
+    @property
+    def form(self) -> Panels | Numbered:
+        """How a constant ``b`` is stored."""
+        return self.layout if self.entries is None else Numbered(self.layout, self.entries)
 
     @property
     def count(self) -> int:
@@ -174,6 +181,7 @@ def _matmul(site: Site) -> Product:
         site.folded,
         site.machine.threads,
         len(site.operands) > 2,
+        entries_of(site),
     )
 
 
@@ -195,6 +203,7 @@ def _pointwise(transposed: bool) -> Callable[[Site], Product]:
             site.folded,
             site.machine.threads,
             len(site.operands) > 2,
+            entries_of(site),
         )
 
     return describe
@@ -253,7 +262,7 @@ def _load(q: Product) -> str:
 
 
 def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
-    q, shape = product, product.shape
+    q, shape, form = product, product.shape, product.form
     rows, (pm, pn) = q.rows, q.pieces
     strides = (1, shape.rows) if q.sides else q.a
     names, offsets, left, packed = {"g": "0"}, {"a": ["0"], "b": ["0"]}, "$z", q.layout.size
@@ -275,6 +284,7 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
         + run.declare
         + (side_function(shape) if q.sides else "")
         + (_packing(q)[0] if q.near else "")
+        + (form.function(site) if isinstance(form, Numbered) else "")
         + printer.load(site.call.operands[0], f"{name}_load")
         + printer.statistic(f"{name}_statistic")
         + family(
@@ -283,7 +293,8 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
   enum { W = $w, R = $rows };
   const long M = $m, N = $n, K = $k;
   const long z = chunk / $pieces, mine = chunk % $pieces;
-  const float *a = left + $oa, *bs = right + $ob;
+  const float *a = left + $oa;
+  $weights
   float *y = result + z * M * N;
   const long mtiles = (M + R - 1) / R;
   $rows_of
@@ -318,7 +329,7 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
             ),
             given={
                 "const float *left": "(const float *)scratch" if q.staged else printer.pointer(site.operands[0].name),
-                "const float *right": "(const float *)shared" if q.packs and not q.near and not q.ready else printer.pointer(site.operands[-1].name),
+                "const void *right": "shared" if _copied(q) else printer.pointer(site.operands[-1].name),
                 "float *result": printer.pointer(site.results[0].name),
                 "const struct shohin_panel *panels": "panels",
                 TILES: "tiles",
@@ -334,8 +345,10 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
             empty="\n  if (m0 == bottom) statistic(b, shared, mine, m0, m0);" if q.folded else "",
             statistic=_STATISTIC if q.folded else "",
             oa=" + ".join(offsets["a"]),
-            ob=" + ".join(offsets["b"]),
-            panel=fill(_NEAR, at=0, bn=q.b[1], statement=_packing(q)[1]) if q.near else "T.b = bs + p->base;",
+            weights=form.begin(q.panels, "(const uint8_t *)right", ceil_div(_side(q), 64) * 64)
+            if isinstance(form, Numbered)
+            else f"const float *const bs = (const float *)right + {' + '.join(offsets['b'])};",
+            panel=fill(_NEAR, at=0, bn=q.b[1], statement=_packing(q)[1]) if q.near else form.fetch("p", "0") if isinstance(form, Numbered) else "T.b = bs + p->base;",
             call=CALL,
         )
     )
@@ -363,9 +376,14 @@ def _phases(describe: Callable[[Site], Product]) -> tuple[Phase, ...]:
     )
 
 
-def _workspace(q: Product) -> int:
+def _side(q: Product) -> int:
+    """Bytes of scratch for what is copied of both sides."""
     rows = ceil_div(q.block, q.shape.rows) * q.shape.rows
     return _panel(q) + (4 * (rows * q.k + q.shape.width) if q.staged or q.sides else 0)
+
+
+def _workspace(q: Product) -> int:
+    return ceil_div(_side(q), 64) * 64 + q.form.scratch if isinstance(q.form, Numbered) else _side(q)
 
 
 def _by_rows(q: Product) -> bool:
@@ -374,15 +392,15 @@ def _by_rows(q: Product) -> bool:
 
 
 def _kernel(
-    name: str, op: str, doc: str, describe: Callable[[Site], Product], predicate: Callable[[Site], Verdict]
+    name: str, op: str, doc: str, describe: Callable[[Site], Product], predicate: Callable[[Site], Verdict], unpacks: tuple[str, ...] = ("depalettize",)
 ) -> Kernel:
     def shared(site: Site) -> int:
         layout = _copied(describe(site))
         return 4 * layout.groups * layout.size if layout else 0
 
-    def layout(site: Site) -> Panels | None:
+    def layout(site: Site) -> Panels | Numbered | None:
         q = describe(site)
-        return q.layout if q.packs else None
+        return q.form if q.packs or q.entries else None
 
     return register(
         Kernel(
@@ -399,6 +417,7 @@ def _kernel(
             workspace=lambda site: _workspace(describe(site)),
             shared=shared,
             layout=layout,
+            unpacks=unpacks,
             order="sequence",
             flops=lambda site: 2.0 * describe(site).count * describe(site).m * describe(site).n * describe(site).k,
         )
@@ -412,16 +431,18 @@ def is_pointwise(site: Site) -> Verdict:
     return one or Declined("it takes one tap, stride 1, no padding, one group")
 
 
-MATMUL = _kernel(
-    "matmul_f32",
-    "matmul",
-    "register tiles over m and n; b packed where that pays",
-    _matmul,
-    lambda site: min(len(b.shape) for b in site.operands[:2]) >= 2 or Declined("an operand has fewer than two dims"),
-)
+def _multiplies(site: Site) -> Verdict:
+    a, b = site.operands[:2]
+    if min(len(a.shape), len(b.shape)) < 2:
+        return Declined("an operand has fewer than two dims")
+    rows = site.call.storage is None or (len(b.shape) == 2 and site.attrs["transpose_b"])
+    return rows or Declined("packed weights, which it takes as (n, k)")
+
+
+MATMUL = _kernel("matmul_f32", "matmul", "register tiles over m and n; b packed where that pays", _matmul, _multiplies)
 POINTWISE = _kernel(
     "conv2d_pointwise_f32", "conv2d", "a 1x1 convolution as a matrix product", _pointwise(False), is_pointwise
 )
 POINTWISE_DX = _kernel(
-    "conv2d_dx_pointwise_f32", "conv2d_dx", "its input gradient, likewise", _pointwise(True), is_pointwise
+    "conv2d_dx_pointwise_f32", "conv2d_dx", "its input gradient, likewise", _pointwise(True), is_pointwise, ()
 )

@@ -97,7 +97,9 @@ def gaps(four: Array) -> Array:
     [3, 0, 241, 1, 7, 5]
     """
     zeros = np.diff(np.flatnonzero(four), prepend=-1) - 1
-    codes = np.concatenate([np.r_[[15] * (int(z) // 15), int(z) % 15] for z in zeros]).astype(np.uint8) if len(zeros) else np.zeros(0, np.uint8)
+    ends = np.cumsum(zeros // 15 + 1)
+    codes = np.full(ends[-1] if len(ends) else 0, 15, np.uint8)
+    codes[ends - 1] = zeros % 15
     even = np.concatenate([codes, np.zeros(len(codes) % 2, np.uint8)])
     count = np.array([len(codes) & 255, len(codes) >> 8], np.uint8)
     return np.concatenate([count, even[::2] | even[1::2] << 4, four[four != 0].view(np.uint8)])
