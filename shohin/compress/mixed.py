@@ -61,8 +61,7 @@ def mixed(net: Module, candidates: Sequence[Method | Sequence[Method]], *, calib
     A candidate is a ``Quantize``, or a list of methods of one with others before it (a table, a mask). The first one is the rule of the
     whole network: what has no weights takes it, and each layer's loss is measured with all others on it. The losses of layers are summed,
     and the sum is minimized by an integer program under the budget: flash by the bytes of each layer as they are stored and the code that
-    a candidate needs once; instructions and ms by the cost model; ram by the widths of the values that are alive at each step. The
-    artefact of what comes out is then made and measured, and the program corrected by the difference until a real one fits.
+    a candidate needs once; instructions as an emulator counts them, or by the cost model; ms by the cost model, after each candidate was timed; ram by the widths of the values that are alive at each step, and what kernels need to unpack. The artefact of what comes out is then made and measured, and the program corrected by the difference until a real one fits.
 
     Args:
         by: the loss. ``kl``: of the output's distribution, ``noise``: of any output (the reciprocal of its signal to noise), ``fisher``: of
@@ -155,6 +154,9 @@ class _Search:
         wanted = [(p, c) for p in range(len(self.places)) for c in range(1, len(self.candidates))]
         kept = _Kept(self.run, self._digest())
         base = kept("", lambda: self._trial(tuple([0] * len(self.places))))
+        if "ms" in self.names:  # the table of costs learns their steps
+            for candidate in self.candidates:
+                self.meter(self.apply(Plan([("*", m) for m in candidate]), few(self.calibration)), self.xs, ("ms",), measured=True)
         found = dict[tuple[int, int], _Trial]()
         for p, c in track(wanted, "losses of layers", transient=True, disable=not sys.stdout.isatty()):
             choice = tuple(c if k == p else 0 for k in range(len(self.places)))
@@ -163,8 +165,8 @@ class _Search:
 
     def _trial(self, choice: Choice) -> _Trial:
         small = self.apply(Plan(self.plan(choice)), self.calibration)
-        amounts = [n for n in self.counted if n != "ram"]
-        return _Trial(self.loss(small), self.meter(small, self.xs, amounts, measured=False))
+        amounts = {n: self.meter(small, self.xs, (n,), measured=n == "instructions")[n] for n in self.counted}
+        return _Trial(self.loss(small), amounts)
 
     def _digest(self) -> str:
         digest = hashlib.blake2b(repr((__version__, self.by, self.device, self.counted, self.candidates[0])).encode(), digest_size=16)
@@ -178,20 +180,22 @@ class _Search:
     def rows(self, base: _Trial, found: Mapping[tuple[int, int], _Trial]) -> list[Any]:
         """What choices take, by the budget's names."""
         everywhere = [self.apply(Plan([("*", m) for m in candidate]), few(self.calibration)) for candidate in self.candidates]
-        whole = self.meter(everywhere[0], self.xs, self.names, measured=False)
+        taken = [self.meter(small, self.xs, ("flash",), measured=False) if "flash" in self.names else {} for small in everywhere]
+        whole = {**base.amounts, **taken[0]}
         made: list[Any] = []
         for name, counted in zip(self.names, self.counted, strict=True):
             none = np.zeros(len(self.candidates))
-            if name == "ram":
-                made += [self.solver.Row("ram", fixed + whole["ram"], amounts, none) for fixed, amounts in self._alive(everywhere[0])]
-                continue
             amounts = np.zeros((len(self.places), len(self.candidates)))
             for at, trial in found.items():
                 amounts[at] = trial.amounts[counted] - base.amounts[counted]
+            if name == "ram":  # a peak: of what is alive at a step, or where a place's kernel works
+                made += [self.solver.Row("ram", fixed + whole["ram"], wide, none) for fixed, wide in self._alive(everywhere[0])]
+                own = np.where(amounts > 0, amounts + whole["ram"], 0.0)
+                made += [self.solver.Row("ram", 0.0, own * (np.arange(len(own)) == p)[:, None], none) for p in range(len(own)) if own[p].any()]
+                continue
             if name == "flash":
-                taken = [self.meter(small, self.xs, ("flash", "constants"), measured=False) for small in everywhere]
-                code = [t["flash"] - t["constants"] for t in taken]
-                none = np.array([max(0.0, n - code[0]) for n in code])
+                code = np.array([t["flash"] for t in taken]) - whole["flash"] - amounts.sum(0)
+                none = np.maximum(code, 0.0)
             made.append(self.solver.Row(name, whole[name], amounts, none))
         return made
 
