@@ -53,6 +53,7 @@ _NAMES = {
     "shohin.deploy.onnx_runtime": "onnx_runtime",
     "shohin.shipping.ship": "Shipment ship",
     "shohin.report.page": "write_report",
+    "shohin.report.explored": "write_explored",
 }
 _TABLE = {name: module for module, names in _NAMES.items() for name in names.split()}
 _RENAMED = {"bool": ("shohin.core.dtypes", "bool_"), "seed": ("shohin.ops.random", "seed"), "random": ("shohin.ops.random", None),

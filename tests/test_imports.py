@@ -34,7 +34,7 @@ layer("nn", "transforms")
 layer("optim", "transforms")
 layer("train", "nn", "optim", "data", "targets")
 layer("compress", "nn", "optim", "data", "targets")
-layer("interop", "nn", "data", "targets")
+layer("interop", "compress")  # quantized files bring grids
 layer("deploy", "train", "compress", "interop")
 layer("costs", "deploy")  # models of what deploy measures
 layer("search", "costs")  # nobody but cli imports it

@@ -75,27 +75,37 @@ def _first(data: Dataset, count: int) -> Dataset:
     return data.take(min(count, len(data)))
 
 
-def run(config: Config, console: Console) -> dict[str, Any]:
-    """The whole job; returns what ``result.json`` holds. Raises ``BudgetError`` when no candidate fits."""
-    started = time.perf_counter()
-    folder = config.folder
-    get_target(config.device)
+def train_float(config: Config, name: str, task: Task, valid: Dataset, console: Console) -> None:
+    """``task.model`` trained in place; the run goes on where it was."""
+    steps = len(task.train) // 64 * config.epochs
+    opt = optim.adamw(1e-3, weight_decay=0.02).init(task.model)
+    console.print(f"\n[bold]{name}[/bold]: float32, {config.epochs} epochs of {len(task.train):,} images")
+    fit(task.model, task.loss_fn, task.train, opt, config.epochs, schedule=optim.one_cycle(6e-3, steps), augment=task.augment,
+        test=valid, run=config.folder / f"{name}-float", seed=config.seed, fresh=config.fresh)  # fmt: skip
+
+
+def opened(folder: Path) -> None:
+    """Make the folder. Raises ``CheckpointError`` if it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".writable").write_text("")
         (folder / ".writable").unlink()
     except OSError as error:
         raise CheckpointError(f"cannot write to {folder}: {error.strerror}; choose another folder with --run") from error
+
+
+def run(config: Config, console: Console) -> dict[str, Any]:
+    """The whole job; returns what ``result.json`` holds. Raises ``BudgetError`` when no candidate fits."""
+    started = time.perf_counter()
+    folder = config.folder
+    get_target(config.device)
+    opened(folder)
     console.print("data: Fashion-MNIST")
     work, valid = tasks(config)
     candidates: list[dict[str, Any]] = []
     for name, task in work.items():
         net = task.model
-        steps = len(task.train) // 64 * config.epochs
-        opt = optim.adamw(1e-3, weight_decay=0.02).init(net)
-        console.print(f"\n[bold]{name}[/bold]: float32, {config.epochs} epochs of {len(task.train):,} images")
-        fit(net, task.loss_fn, task.train, opt, config.epochs, schedule=optim.one_cycle(6e-3, steps), augment=task.augment,
-            test=valid, run=folder / f"{name}-float", seed=config.seed, fresh=config.fresh)  # fmt: skip
+        train_float(config, name, task, valid, console)
         candidates.append(_candidate(config, console, name, "float32", net, task, valid))
         plan = Plan([("*", Quantize(w=8, a=8))])
         calibration = _first(task.train, 256)

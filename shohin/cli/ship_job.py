@@ -1,4 +1,4 @@
-"""``shohin ship``: the terminal's side of ``sh.ship``."""
+"""``shohin ship`` and ``shohin compress``: the terminal's side of ``sh.ship``, without and with plans."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.table import Table
 
 import shohin as sh
 from shohin.cli.network_file import load_network, numbers, shape_of
+from shohin.cli.plan_files import plans_of
 from shohin.core.errors import BudgetError, DataError
 from shohin.core.module import Module
 from shohin.data.folder import Reading, read_folder
@@ -48,13 +49,18 @@ class Config:
     seed: int = 0
     fresh: bool = False
     json: bool = False
+    plans: tuple[Path, ...] = ()
+    rules: tuple[str, ...] = ()
+    planned: bool = False
+    distill: float = 0.0
 
 
 def run(config: Config, console: Console) -> Shipment:
     """Ship, show, report. Raises ``BudgetError`` where nothing fits; all that was found is kept and shown before."""
     told = Teller(Console(stderr=True, highlight=False) if config.json else console)
     net, data = _inputs(config)
-    found = ship(net, data, at=_at(config.model) if config.model.suffix.lower() == ".onnx" else None, device=config.device, flash=config.flash, ram=config.ram, to=config.out, finetune=config.finetune, seed=config.seed,
+    plans = plans_of(config.plans, config.rules) if config.planned else None  # after the task, whose methods they may name
+    found = ship(net, data, plans=plans, distill=config.distill, at=_at(config.model) if config.model.suffix.lower() == ".onnx" else None, device=config.device, flash=config.flash, ram=config.ram, to=config.out, finetune=config.finetune, seed=config.seed,
                  name=config.model.stem, fresh=config.fresh, progress=told)  # fmt: skip
     note = _report(found)
     if config.json:
@@ -63,7 +69,7 @@ def run(config: Config, console: Console) -> Shipment:
         show(found, console)
         console.print(note, soft_wrap=True)
     if found.best is None:
-        closest = max((c for c in found.candidates if c.integer), key=lambda c: (-len(c.over(found.budget)), c.score))
+        closest = max(found.candidates[1:], key=lambda c: (-len(c.over(found.budget)), c.score))
         raise BudgetError(f"{closest.name} came closest: {', '.join(closest.over(found.budget))}. {' '.join(found.short)}")
     return found
 
@@ -118,12 +124,13 @@ def show(found: Shipment, console: Console) -> None:
         console.print(table)
     integers = [c for c in found.candidates if c.differing is not None]
     differing, compared = sum(c.differing.value for c in integers if c.differing), sum(c.compared for c in integers)
-    console.print(f"\n{differing:,} of {compared:,} integers differ between {', '.join(integers[-1].ways)}", soft_wrap=True)
+    ways = f"{differing:,} of {compared:,} integers differ between {', '.join(integers[-1].ways)}" if integers else "no candidate is of integers"
+    console.print(f"\n{ways}", soft_wrap=True)
     console.print("measured: accuracy, agreement, SNR, flash, arena, ms on this host; emulated: instructions and the stack in RAM; * on the front", soft_wrap=True)
     for note in dict.fromkeys(n for c in found.candidates for n in c.notes):
         console.print(f"note: {note}", soft_wrap=True)
     for line in found.short:
-        console.print(f"int8 falls short: {line}", soft_wrap=True)
+        console.print(f"{next(c for c in found.candidates if c.integer).name} falls short: {line}", soft_wrap=True)
     for line in found.doubts:
         console.print(f"warning: {line}", soft_wrap=True, style="bold yellow", markup=False)
     for line in found.skipped:

@@ -73,19 +73,19 @@ class CPrinter:
         head = f"static void {name}(void *const *restrict b, char *shared, long chunk, long from, long upto)"
         return "".join(texts) + (f"{head} {{ {' '.join(calls)} }}\n" if calls else "")
 
-    def scalar(self, expr: Expr, names: Mapping[str, str], merged: Merged | None = None) -> str:
+    def scalar(self, expr: Expr, names: Mapping[str, str], merged: Merged | None = None, like: Merged | None = None) -> str:
         scope, e = self._scope(
-            expr, names, merged, lambda name, text, var: Bound(text, "index" if var else "scalar"), 0
+            expr, names, merged, like, lambda name, text, var: Bound(text, "index" if var else "scalar"), 0
         )
         return self._wrap(scope, scope.scalar(e))
 
-    def lanes(self, expr: Expr, names: Mapping[str, str], lane: str, width: int, merged: Merged | None = None) -> str:
+    def lanes(self, expr: Expr, names: Mapping[str, str], lane: str, width: int, merged: Merged | None = None, like: Merged | None = None) -> str:
         def bound(name: str, text: str, var: bool) -> Bound:
             if var:
                 return Bound(text, "lane" if name == lane else "index")
             return Bound(text, "scalar" if isinstance(text, Uniform) else "vector")
 
-        scope, e = self._scope(expr, names, merged, bound, width)
+        scope, e = self._scope(expr, names, merged, like, bound, width)
         return self._wrap(scope, scope.vector(e))
 
     def _scope(
@@ -93,12 +93,16 @@ class CPrinter:
         expr: Expr,
         names: Mapping[str, str],
         merged: Merged | None,
+        like: Merged | None,
         bind: Callable[[str, str, bool], Bound],
         width: int,
     ) -> tuple[Scope, Expr]:
         expr = flatten(expr, self.buffers)
         ranges: dict[str, tuple[int, int]] = {}
         texts = {n: t if isinstance(t, Uniform) else paren(t) for n, t in names.items()}
+        for variable, axes in (like or {}).items():
+            expr = lie_like(expr, variable, axes)
+            texts.setdefault(variable, paren(variable))
         for variable, axes in (merged or {}).items():
             expr = merge_axes(expr, variable, axes)
             ranges[variable] = (0, prod(n for _, n in axes) - 1)
@@ -113,6 +117,21 @@ class CPrinter:
     def _wrap(self, scope: Scope, text: str) -> str:
         self._counter = scope.code.counter
         return f"({{ {' '.join(scope.lines)} {text}; }})" if scope.lines else text
+
+
+def lie_like(expr: Expr, variable: str, axes: tuple[tuple[str, int], ...]) -> Expr:
+    """``expr`` with ``variable``, and the last axis, as the index of every load that lies like a dense tensor of these axes."""
+    strides = {a: prod(n for _, n in axes[i + 1 :]) for i, (a, n) in enumerate(axes) if n > 1}
+    unit = {a for a, n in axes if n == 1}
+    place = tuple((Var(a), 1) for a in (variable, axes[-1][0]) if a not in unit)
+
+    def rule(e: Expr) -> Expr | None:
+        if not isinstance(e, Flat) or e.pred is not None or e.const:
+            return None
+        terms = {t.name if isinstance(t, Var) else "": c for t, c in e.terms if not (isinstance(t, Var) and t.name in unit)}
+        return replace(e, terms=place) if strides and terms == strides else None
+
+    return rewrite(expr, rule)
 
 
 def merge_axes(expr: Expr, variable: str, axes: tuple[tuple[str, int], ...]) -> Expr:

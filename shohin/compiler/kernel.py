@@ -109,18 +109,21 @@ class Layout(Protocol):
 
 class Printer(Protocol):
     """Prints loop-IR expressions as C. ``names`` binds variables and names to C text; ``merged`` binds one C
-    variable to several axes, outermost first, with their extents."""
+    variable to several axes, outermost first, with their extents. ``like`` binds one to all axes of a tensor
+    but that of lanes: what lies like the tensor is read there, by a text without extents."""
 
     def pointer(self, buffer: str) -> str:
         """C text of a typed pointer to the buffer's first element (``float *``, ``const int8_t *`` ...)."""
         ...
 
-    def scalar(self, expr: Expr, names: Mapping[str, str], merged: Mapping[str, tuple[tuple[str, int], ...]] | None = None) -> str:
+    def scalar(self, expr: Expr, names: Mapping[str, str], merged: Mapping[str, tuple[tuple[str, int], ...]] | None = None,
+               like: Mapping[str, tuple[tuple[str, int], ...]] | None = None) -> str:  # fmt: skip
         """C text of one value."""
         ...
 
     def lanes(self, expr: Expr, names: Mapping[str, str], lane: str, width: int,
-              merged: Mapping[str, tuple[tuple[str, int], ...]] | None = None) -> str:  # fmt: skip
+              merged: Mapping[str, tuple[tuple[str, int], ...]] | None = None,
+              like: Mapping[str, tuple[tuple[str, int], ...]] | None = None) -> str:  # fmt: skip
         """C text of ``width`` values for consecutive ``lane``; names bound to vectors are vectors of that width."""
         ...
 
@@ -156,7 +159,8 @@ class Kernel:
     ``pack(site, data)`` turns constants (arrays by buffer) into new ones at compile time: further operands, in its order;
     ``packed`` says what they are, for readers of the C. ``layout(site)``: the form in which operand 1 is read, if it is not read
     as it lies. Where that operand is a constant, or stays what it is between runs, it is brought into this form beforehand and
-    comes as a further operand.
+    comes as a further operand. ``unpacks``: the storage ops whose packed constants it reads in place of operand 1, in the form that
+    ``layout`` gives them by ``KernelCall.storage``.
     """
 
     name: str
@@ -172,6 +176,7 @@ class Kernel:
     pack: Callable[[Site, Mapping[str, Any]], tuple[Any, ...]] | None = None
     packed: tuple[str, ...] = ()
     layout: Callable[[Site], Layout | None] | None = None
+    unpacks: tuple[str, ...] = ()
 
     def takes(self, port: str, site: Site, operand: int = 0) -> bool:
         """Has the kernel this port (for this operand), at this site?"""
@@ -184,6 +189,8 @@ class Phase:
     chunks: Callable[[Site], int]
 
 
+PLAIN = frozenset({"input", "output", "const", "temp", "kept"})
+"""Roles of buffers that lie as they are read."""
 KERNELS: dict[str, Kernel] = {}
 
 
@@ -193,12 +200,22 @@ def register(kernel: Kernel) -> Kernel:
     return kernel
 
 
+def _reads(kernel: Kernel, site: Site) -> Verdict:
+    """Operands that a storage op (then their role) unpacks are for kernels that unpack it, or that pack anew and look themselves."""
+    packed = {b.role for b in site.operands} - PLAIN
+    if not packed or kernel.pack is not None:
+        return True
+    if not packed.issubset(kernel.unpacks):
+        return Declined("the weights are packed, it takes dense ones")
+    return site.call.storage is not None or Declined("the weights are moved after they are unpacked")
+
+
 def claim(op: str, site: Site) -> Kernel | Declined:
     """The kernel for this site; or who declined it and why, and the derived loops do it."""
     reasons: dict[str, list[str]] = {}
     for kernel in reversed(list(KERNELS.values())):
         if kernel.op == op:
-            verdict = kernel.predicate(site)
+            verdict = _reads(kernel, site) and kernel.predicate(site)
             if verdict:
                 return kernel
             why = verdict.why if isinstance(verdict, Declined) else "no reason is given"

@@ -278,14 +278,11 @@ class Lowering:
         """The kernel of a node, or why none has it; ``None`` where there are none for its op."""
         if node.op.kind not in ("contraction", "window", "call"):
             return None
-        packed = any(map(self._packed, node.operands))
         role = lambda v: self._packed(v) or ("const" if v in self.consts else "temp")
         buffer = lambda v: Buffer("", v.shape, v.dtype, role(v))
         call = KernelCall("", ("",) * len(node.operands), ("",), node.attrs, (), node.place, storage=self._storage(node))
         site = Site(call=call, operands=tuple(map(buffer, node.operands)), results=tuple(map(buffer, node.results)), machine=self.machine)
         found = claim(node.op.name, site)
-        if isinstance(found, Kernel) and packed and found.pack is None:
-            return Declined(f"{found.name}: the weights are packed, it takes dense ones")
         return found if found or found.why else None
 
     def _packed(self, v: Var) -> str:

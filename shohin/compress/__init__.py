@@ -1,6 +1,7 @@
 """Compression: plans of methods; quantization whose every bit is defined (``docs/quantization.md``)."""
 
 from shohin.compress.distill import distill, with_logits
+from shohin.compress.dkm import DKM
 from shohin.compress.factorize import Factorize
 from shohin.compress.function import method
 from shohin.compress.integer import integers
@@ -14,11 +15,12 @@ from shohin.compress.prune import PruneChannels
 from shohin.compress.quantize import Quantize
 from shohin.compress.quantized import Quantized
 from shohin.compress.report import report
+from shohin.compress.sensitive import FisherPalettize
 from shohin.compress.slots import Method
 from shohin.compress.wanda import Wanda
 from shohin.compress.weights import Reweighting, reparametrize, weights
 
 __all__ = [
-    "PDP", "Factorize", "Lowered", "Method", "Palettize", "Plan", "Prune", "PruneChannels", "Quantize", "Quantized", "Reweighting", "Wanda",
-    "distill", "integers", "lower", "method", "mixed", "reparametrize", "report", "weights", "with_logits",
+    "DKM", "PDP", "Factorize", "FisherPalettize", "Lowered", "Method", "Palettize", "Plan", "Prune", "PruneChannels", "Quantize", "Quantized",
+    "Reweighting", "Wanda", "distill", "integers", "lower", "method", "mixed", "reparametrize", "report", "weights", "with_logits",
 ]  # fmt: skip

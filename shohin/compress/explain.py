@@ -27,10 +27,7 @@ def explain(before: Module, net: Module, example: Any, chosen: Mapping[str, Mapp
         rows.append((step.place, *_line(step, program, changed)))
     widths = [max(len(r[i]) for r in rows) for i in range(2)]
     lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c}".rstrip() for a, b, c in rows]
-    kinds = dict.fromkeys(type(m) for slots in chosen.values() for m in slots.values())
-    mine = {kind: {p: m for p, slots in chosen.items() for m in slots.values() if type(m) is kind} for kind in kinds}
-    stays = [f"stays: {place}: {why}" for kind in kinds for place, why in kind.left(before, mine[kind]).items()]
-    return "\n".join([*lines, *stays, *(f"refused: {text}" for text in program.refused)])
+    return "\n".join([*lines, *(f"refused: {text}" for text in program.refused)])
 
 
 def _line(step: Step, program: Program, changed: Mapping[str, Sequence[str]]) -> tuple[str, str]:

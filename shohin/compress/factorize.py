@@ -14,7 +14,7 @@ import numpy as np
 
 from shohin import nn
 from shohin.compress.factor_forms import FORMS, Cost, Form
-from shohin.compress.slots import Method
+from shohin.compress.slots import Demo, Method
 from shohin.compress.weights import stack
 from shohin.core.errors import PlanError
 from shohin.core.module import Module
@@ -48,6 +48,7 @@ class Factorize(Method):
     energy: float | None = None
     cost: float | None = None
     slot: ClassVar[str] = "factors"
+    demo: ClassVar[Demo] = ({"energy": 0.9}, {"form": "spatial", "cost": 0.6})
 
     def __post_init__(self) -> None:
         given = [name for name in ("rank", "ratio", "energy", "cost") if getattr(self, name) is not None]

@@ -21,10 +21,10 @@ def method(*, slot: str, stats: Sequence[str] = ()) -> Callable[[Callable[..., A
     ``mask``: w (out, terms) is a row an output channel; the function returns a bool of that shape, true for weights that stay.
     The slot's fields are ``ramp`` and ``straight``; a ramp moves the keyword ``sparsity``, then a traced number, so that the
     function must be written in ops. ``table``: w (n,) are the weights of a group; the function returns as many values as its
-    keyword ``entries`` says. The slot's fields are ``bits`` and ``group``.
+    keyword ``entries`` says. The slot's fields are ``bits``, ``group`` and ``dim``, with which w is (n, dim) and values are (entries, dim).
 
-    ``stats`` names what is collected of the weight's inputs on the calibration set; each is of the shape of w: ``input_norm``,
-    the L2 norm of the input channel, ``input_max``, its largest magnitude.
+    ``stats`` names what is collected on the calibration set; each is of the shape of w: ``input_norm``, the L2 norm of the input
+    channel, ``input_max``, its largest magnitude, ``fisher``, the mean squared gradient of the loss (``compress.fisher``).
 
     >>> import shohin as sh
     >>> @method(slot="mask")

@@ -29,23 +29,33 @@ def _apart(x: Array, values: Array) -> Array:
 def kmeans(x: Array, k: int, line: bool = True, weight: Array | None = None) -> Array:
     """k values, ascending, float32, that Lloyd's steps lead to, for ``sum weight (x - value)^2``.
 
-    They start from a line over the range of x (Han et al. 2016, section 3.2), or else (weights around a gap, or that count
-    differently) from quantiles.
+    They start from a line over the range of x (Han et al. 2016, section 3.2), or else (weights around a gap) from quantiles. With
+    ``weight`` they start from both and from quantiles of the weight, and the least error is taken.
 
     >>> kmeans(np.float32([0, 0, 1, 1, 5, 5]), 4).tolist()
     [0.0, 1.0, 5.0, 5.0]
-    >>> kmeans(np.float32([0, 1, 5, 9]), 2, line=False, weight=np.float32([1, 3, 1, 1])).tolist()
+    >>> kmeans(np.float32([0, 1, 5, 9]), 2, weight=np.float32([1, 3, 1, 1])).tolist()
     [0.75, 7.0]
     """
     order = np.argsort(x, kind="stable")
     v = x[order].astype(np.float64)
     g = np.ones(len(v)) if weight is None else weight[order].astype(np.float64)
     mass, sums = (np.concatenate([[0.0], np.cumsum(a)]) for a in (g, g * v))
-    if line:
-        centres = v[0] + (v[-1] - v[0]) * np.arange(k) / max(k - 1, 1)
-    else:
-        at = (np.arange(k) + 0.5) / k
-        centres = np.quantile(v, at) if weight is None else v[np.minimum(np.searchsorted(mass[1:], at * mass[-1]), len(v) - 1)]
+    at = (np.arange(k) + 0.5) / k
+    lines, quantiles = v[0] + (v[-1] - v[0]) * np.arange(k) / max(k - 1, 1), np.quantile(v, at)
+    starts = [lines if line else quantiles]
+    if weight is not None:
+        starts = [lines, quantiles, v[np.minimum(np.searchsorted(mass[1:], at * mass[-1]), len(v) - 1)]]
+    found = [_settled(v, mass, sums, start) for start in starts]
+    values = min(found, key=lambda c: float((g * np.square(v - c[nearest(v, c)])).sum())).astype(np.float32)
+    used = np.unique(nearest(x, values))
+    spare = np.setdiff1d(np.arange(k), used)  # an entry that no weight takes repeats its neighbour
+    values[spare] = values[used[np.minimum(np.searchsorted(used, spare), len(used) - 1)]]
+    return np.sort(values)
+
+
+def _settled(v: Array, mass: Array, sums: Array, centres: Array) -> Array:
+    """Where Lloyd's steps on ascending v lead; ``mass`` and ``sums`` are running sums of the weights, and of weights times v."""
     for _ in range(ROUNDS):
         cut = np.concatenate([[0], np.searchsorted(v, (centres[1:] + centres[:-1]) / 2), [len(v)]])
         count = np.diff(mass[cut])
@@ -53,11 +63,7 @@ def kmeans(x: Array, k: int, line: bool = True, weight: Array | None = None) -> 
         if np.array_equal(new, centres):
             break
         centres = np.sort(new)
-    used = np.unique(nearest(x, centres.astype(np.float32)))
-    values = centres.astype(np.float32)
-    spare = np.setdiff1d(np.arange(k), used)  # an entry that no weight takes repeats its neighbour
-    values[spare] = values[used[np.minimum(np.searchsorted(used, spare), len(used) - 1)]]
-    return np.sort(values)
+    return centres
 
 
 def lbg(x: Array, k: int, weight: Array | None = None) -> Array:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from shohin.compress.scored import Scored
+from shohin.compress.slots import Demo
 from shohin.compress.stats import Stats
 from shohin.core.tensor import Tensor
 from shohin.ops import math
@@ -25,6 +26,7 @@ class Prune(Scored):
     """
 
     how: ClassVar[str] = "magnitude"
+    demo: ClassVar[Demo] = ({"sparsity": 0.85, "ramp": (0, 600)}, {"sparsity": 0.5, "pattern": "2:4"})
 
     def score(self, w: Tensor, stats: Stats) -> Tensor:
         return math.abs(w)

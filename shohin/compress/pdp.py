@@ -10,6 +10,7 @@ import numpy as np
 from shohin.compress.mask import Mask
 from shohin.compress.pattern import Pattern
 from shohin.compress.scored import Scored
+from shohin.compress.slots import Demo
 from shohin.compress.stats import Stats
 from shohin.core import dtypes
 from shohin.core.cells import Buffer
@@ -45,6 +46,7 @@ class PDP(Scored):
     temperature: float = 1e-4
     how: ClassVar[str] = "PDP"
     steps: ClassVar[int] = 100
+    demo: ClassVar[Demo] = ({"sparsity": 0.85, "ramp": (0, 600)},)
 
     def __post_init__(self) -> None:
         super().__post_init__()

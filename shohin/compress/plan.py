@@ -11,10 +11,12 @@ import re
 import zlib
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
-from shohin.compress import explain, report
+from shohin.compress import explain, plan_text, report, weight_table
 from shohin.compress.calibration import few
+from shohin.compress.plan_text import spell as _spell
 from shohin.compress.quantize import Quantize
 from shohin.compress.quantized import Quantized
 from shohin.compress.slots import SLOTS, Method
@@ -49,20 +51,52 @@ class Plan:
     def __repr__(self) -> str:
         return f"Plan({', '.join(f'{_spell(p)}: {m}' for p, m in self.rules)})"
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Plan) and self.rules == other.rules
+
+    def __hash__(self) -> int:
+        return hash(self.rules)
+
+    def to_toml(self) -> str:
+        """The plan as text, for a file (docs/plans.md).
+
+        >>> print(Plan([("*", Quantize(w=4)), ("head", None)]).to_toml(), end="")
+        [[rule]]
+        place = "*"
+        method = "Quantize"
+        w = 4
+        ...
+        [[rule]]
+        place = "head"
+        method = "none"
+        """
+        return plan_text.write(self.rules)
+
+    @classmethod
+    def from_toml(cls, source: str | Path) -> Plan:
+        """The plan of a file (a ``Path``, or a text without a line break that names one) or of a text."""
+        return cls(plan_text.read(source))
+
     def resolve(self, net: Module) -> Chosen:
         """Methods by slot, for each module path (the network itself is ``""``)."""
+        found: Chosen = {}
+        for path, winners in self.winners(net).items():
+            methods = {slot: self.rules[k][1] for slot, k in winners.items()}
+            found[path] = {slot: m for slot, m in methods.items() if m is not None}
+        return found
+
+    def winners(self, net: Module) -> dict[str, dict[str, int]]:
+        """Numbers of the rules that hold, by slot, for each module path; a cleared place has the number of the clearing rule
+        in every slot that was filled."""
         modules = net.modules()
-        chosen: Chosen = {path: {} for path in modules}
-        for pattern, method in self.rules:
+        won: dict[str, dict[str, int]] = {path: {} for path in modules}
+        for k, (pattern, method) in enumerate(self.rules):
             hit = [path for path in modules if _matches(pattern, path, modules)]
             if not hit:
                 raise PlanError(f"the pattern {_spell(pattern)} matches no place; {_near(pattern, modules)}")
             for path in hit:
-                if method is None:
-                    chosen[path].clear()
-                else:
-                    chosen[path][method.slot] = method
-        return chosen
+                won[path].update(dict.fromkeys(won[path], k) if method is None else {method.slot: k})
+        return won
 
     def apply(self, net: Module, calibration: Any = None) -> Any:
         """A new module with the plan carried out; ``net`` stays as it is.
@@ -114,10 +148,18 @@ class Plan:
                     "or more dims is there; name a layer that has one (net.cells() lists them), or leave the rule out"
                 )
 
-    def explain(self, net: Module, example: Any) -> str:
-        """Place, scheme and reason for every region, as text; nothing is changed. ``example`` is a batch of inputs."""
+    def explain(self, net: Module, example: Any = None) -> str:
+        """What the plan would do, as text; nothing is changed.
+
+        For every weight and slot the method, the rule that asks for it, and the bytes before and after (``~``: estimated, since
+        integers are found at calibration; ``?``: the method needs ``example``). With ``example``, a batch of inputs, also scheme
+        and reason for every region of the network.
+        """
         chosen = self.resolve(net)
-        return explain.explain(net, self._fill(net, chosen, example, SLOTS[:-1]), example, chosen)
+        rows = weight_table.table(net, self.winners(net), self.rules, lambda slots: self._fill(net, chosen, example, slots))
+        if example is None:
+            return rows
+        return f"{rows}\nregions\n{explain.explain(net, self._fill(net, chosen, example, SLOTS[:-1]), example, chosen)}"
 
 
 def _inherit(chosen: Chosen, net: Module) -> None:
@@ -165,10 +207,6 @@ def _near(pattern: Pattern, modules: dict[str, Module]) -> str:
         wanted = pattern.__name__
     near = difflib.get_close_matches(wanted, names, 3, 0.3) or names[:5]
     return f"near: {', '.join(near)}" if near else "the network has no layers"
-
-
-def _spell(pattern: Pattern) -> str:
-    return repr(pattern) if isinstance(pattern, str) else pattern.__name__
 
 
 __all__ = ["Plan", "Quantize"]

@@ -15,7 +15,7 @@ import numpy as np
 from shohin.compress.calibration import batches
 from shohin.compress.importance import IMPORTANCE, Elements, of_group
 from shohin.compress.shrink import shrink, shrink_what_can
-from shohin.compress.slots import Method
+from shohin.compress.slots import Demo, Method
 from shohin.compress.to_budget import Cuts, strongest, to_budget
 from shohin.core.cells import Param
 from shohin.core.errors import PlanError
@@ -48,6 +48,7 @@ class PruneChannels(Method):
     device: str | None = None
     round_to: int = 1
     slot: ClassVar[str] = "channels"
+    demo: ClassVar[Demo] = ({"ratio": 0.25}, {"ratio": 0.5, "importance": "taylor"})
     needs_calibration: ClassVar[bool] = True
     foresees: ClassVar[bool] = True
 

@@ -11,7 +11,7 @@ from shohin.compress.equalize import equalize
 from shohin.compress.quantized import Quantized
 from shohin.compress.ranges import CHOICES
 from shohin.compress.refine import refine
-from shohin.compress.slots import Method
+from shohin.compress.slots import Demo, Method
 from shohin.compress.steps import Entry, Float, Format, Program
 from shohin.compress.walk import module_of
 from shohin.core.errors import PlanError
@@ -53,6 +53,7 @@ class Quantize(Method):
     correct: bool = False
     equalize: bool = False
     slot: ClassVar[str] = "integers"
+    demo: ClassVar[Demo] = ({}, {"w": 4, "rounding": "adaround", "steps": 300}, {"w": 2, "calibrate": "mse", "learn": True})
     needs_calibration: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

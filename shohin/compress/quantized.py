@@ -49,7 +49,8 @@ class State(Module):
         self.high = {g: Buffer(np.zeros((), np.float32), join="max") for g in free}
         self.scale = {g: Buffer(np.asarray(fixed.get(g, (1.0, 0))[0], np.float32)) for g in grids}
         self.zero = {g: Buffer(np.asarray(fixed.get(g, (1.0, 0))[1], np.int32)) for g in grids}
-        self.step: dict[str, Any] = {}
+        given = [s for s in program.steps if isinstance(s, Contract) and s.given is not None]
+        self.step: dict[str, Any] = {s.place: Buffer(np.broadcast_to(np.float32(s.given), (s.channels,)).copy()) for s in given}
         self.shift: dict[str, Any] = {}
         self.grid_gain: dict[str, Any] = {}
         self.step_gain: dict[str, Any] = {}

@@ -27,7 +27,7 @@ def refine(net: Quantized, rules: Rules, calibration: Any) -> None:
     program, params = net._latest(), sequential.parameters(net)
     state = net.quantized
     for step in program.steps:
-        if not isinstance(step, Contract) or step.op is None or step.weight is None:
+        if not isinstance(step, Contract) or step.op is None or step.weight is None or step.given is not None:
             continue
         rule = rules[module_of(step.place)]
         w = freeze.parts(step, params)[0]

@@ -68,9 +68,10 @@ def _region(w: Walk, node: Node, x: Var, channels: int, terms: int, weight: int 
     var, clamp, nodes = w.clamps(var, nodes)
     number = None if bias is None else w.parameters.number(bias)
     output = w.result(node, var)
-    bits = 8 if op is None else w.format(module_of(node.place)).w
+    scale = None if op is None else w.scale_of(node.operands[-1])
+    bits = 8 if op is None or scale is not None else w.format(module_of(node.place)).w
     w.steps.append(Contract(node.place, (source,), output, w.take(*nodes), op, attrs, axis, cut, weight, number, norm,
-                            clamp, channels, terms, bits, var.shape))  # fmt: skip
+                            clamp, channels, terms, bits, var.shape, scale))  # fmt: skip
 
 
 def _adds(quant: Quant) -> bool:
@@ -217,8 +218,9 @@ def _table(w: Walk, node: Node, constants: tuple[Any, ...]) -> None:
     if node.results[0].dtype != dtypes.float32:
         raise w.refuse(node, f"its result is {node.results[0].dtype.name}, which has no grid")
     source = w.value(node.operands[slot])
-    output = w.result(node, node.results[0], 8, quant_of(node).grid)
-    w.steps.append(Table(node.place, (source,), output, w.take(node), node.op, node.attrs, slot, constants))
+    var, nodes = w.marked(node.results[0], [node])
+    output = w.result(node, var, 8, quant_of(node).grid)
+    w.steps.append(Table(node.place, (source,), output, w.take(*nodes), node.op, node.attrs, slot, constants))
 
 
 @rule("share")

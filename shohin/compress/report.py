@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -89,30 +90,44 @@ def report(net: Module) -> str:
     for place, (path, layer, name, w) in effective(net).items():
         top = next((s for s in stack(layer, name) if isinstance(s, Table)), None)
         q, wide, own = _of(ints.get(path, []), w.size)
-        bits, size = 8 * w.itemsize, w.nbytes
-        if q is not None:
-            small = smallest(q, (1,) if top is None else (1, top.dim)) if own < 8 or top is not None else None
-            bits, size = (8, q.nbytes) if small is None else (small.bits, small.nbytes)
-        elif top is not None:
-            bits, size = top.bits, top.nbytes
         rules = ", ".join(past["rules"].get(path, ())) or "none"
         masked = any(s.slot == "mask" for s in stack(layer, name))
-        less = without_zeros(q)[1] if q is not None and (q == 0).any() else size
-        if q is not None and pays(less, q.nbytes, size):
-            size, rules = less, f"{rules}; zeros are not stored: {less / q.nbytes:.2f}x bytes, {speed(q)}"
+        if q is not None:
+            kept = integer_storage(q, own, top)
+        else:
+            kept = Storage(8 * w.itemsize, w.nbytes) if top is None else Storage(top.bits, top.nbytes)
+        if kept.sparse and q is not None:
+            rules += f"; zeros are not stored: {kept.size / q.nbytes:.2f}x bytes, {speed(q)}"
         elif masked and top is None:
             rules += "; zeros are stored like other weights"
         zeros = ((w if q is None else q) == 0).mean()
         origin = _origin(place, past["bytes"])
         was = 0 if origin in seen else past["bytes"].get(origin, w.nbytes)
         seen.add(origin)
-        total = [total[0] + was, total[1] + size]
+        total = [total[0] + was, total[1] + kept.size]
         rules += f"; s_w of {wide} channels widened to hold the bias" if wide else ""
-        rows.append((place, rules, str(bits), f"{zeros:.0%}", f"{was:,}", f"{size:,}"))
+        rows.append((place, rules, str(kept.bits), f"{zeros:.0%}", f"{was:,}", f"{kept.size:,}"))
     rows.append(("all", "", "", "", f"{total[0]:,}", f"{total[1]:,}"))
     widths = [max(len(r[i]) for r in rows) for i in range(6)]
     fit = lambda r: [c.ljust(n) if i < 2 else c.rjust(n) for i, (c, n) in enumerate(zip(r, widths, strict=True))]
     return "\n".join("  ".join(fit(r)).rstrip() for r in rows)
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How an artefact holds a weight: bits of an entry, bytes of all, and whether zeros are left out."""
+
+    bits: int
+    size: int
+    sparse: bool = False
+
+
+def integer_storage(q: Array, own: int, table: Table | None) -> Storage:
+    """The smallest storage of the int8 q (out, ...) of ``own`` bits, whose values come from ``table`` (None: from no table)."""
+    small = smallest(q, (1,) if table is None else (1, table.dim)) if own < 8 or table is not None else None
+    bits, size = (8, q.nbytes) if small is None else (small.bits, small.nbytes)
+    less = without_zeros(q)[1] if (q == 0).any() else size
+    return Storage(bits, less, sparse=True) if pays(less, q.nbytes, size) else Storage(bits, size)
 
 
 def _of(found: Sequence[tuple[Array, int, int]], size: int) -> tuple[Array | None, int, int]:
@@ -141,4 +156,4 @@ def _integers(net: Any) -> dict[str, list[tuple[Array, int, int]]]:
     return found
 
 
-__all__ = ["changes", "effective", "memory", "remember", "report"]
+__all__ = ["Storage", "changes", "effective", "integer_storage", "memory", "remember", "report"]

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from shohin.compress.mask import Masking
 from shohin.compress.pattern import Pattern
+from shohin.compress.slots import Demo
 from shohin.compress.stats import Stats
 from shohin.core.errors import PlanError
 from shohin.core.tensor import Tensor
@@ -24,6 +25,7 @@ class Scored(Masking, abstract=True):
     pattern: str | None = None
     how: ClassVar[str]
     by_row: ClassVar[bool] = False
+    demo: ClassVar[Demo] = ({"sparsity": 0.5}, {"sparsity": 0.5, "pattern": "2:4"})
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from shohin.core.module import Module
 
+Demo = tuple[Mapping[str, Any], ...]
 SLOTS = ("channels", "factors", "mask", "table", "integers")
 
 
@@ -19,6 +20,8 @@ class Method:
     """Base of methods: a frozen dataclass with keyword fields. ``apply`` fills the slot of all its places at once.
 
     A subclass has ``slot``, ``scheme`` and ``apply`` (unless it is ``abstract``); ``needs_calibration`` where ``apply`` cannot do without data;
+    ``demo``, keywords of the method's that ``shohin demo --all``, ``shohin bench compress`` and the matrix of pairs and triples try, the
+    first ones the most telling;
     ``foresees`` where it takes ``rest=``, a function that fills the slots after its own (calibrated on few examples: right in shapes and
     bytes, not in values), so that it can measure the network as the whole plan leaves it.
     """
@@ -26,6 +29,7 @@ class Method:
     slot: ClassVar[str]
     needs_calibration: ClassVar[bool] = False
     foresees: ClassVar[bool] = False
+    demo: ClassVar[Demo] = ({},)
 
     def __init_subclass__(cls, abstract: bool = False) -> None:
         if abstract:
@@ -41,6 +45,7 @@ class Method:
             raise TypeError(
                 f"{cls.__name__} has no apply: write a classmethod apply(cls, net, chosen, calibration) that returns the module"
             )
+        METHODS[cls.__name__] = cls
 
     @property
     def scheme(self) -> str:
@@ -58,4 +63,7 @@ class Method:
         return {}
 
 
-__all__ = ["SLOTS", "Method"]
+METHODS: dict[str, type[Method]] = {}
+"""All methods by name, those outside the package too: what a plan as text may name. A later definition takes the name over."""
+
+__all__ = ["METHODS", "SLOTS", "Demo", "Method"]

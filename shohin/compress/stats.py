@@ -1,6 +1,7 @@
-"""What methods are told of a weight's inputs, collected on the calibration set: one number for each input channel.
+"""What methods are told of a weight, collected on the calibration set: of its inputs one number for each input channel, of the loss
+one number for each weight (``fisher``).
 
-A statistic is an entry of ``STATISTICS``. The float network runs in evaluation mode on the calibration set; every contraction
+A statistic of inputs is an entry of ``STATISTICS``. The float network runs in evaluation mode on the calibration set; every contraction
 that reads the weight adds the values of its other operand, channel by channel, over examples and positions.
 """
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from shohin.compress.calibration import batches
 from shohin.compress.extents import solved
+from shohin.compress.fisher import fisher
 from shohin.compress.parameters import Parameters
 from shohin.compress.walk import traced
 from shohin.core.axes import Solved
@@ -43,6 +45,7 @@ STATISTICS: dict[str, Statistic] = {
     "input_norm": Statistic(lambda x, axes: np.square(x.astype(np.float64)).sum(axes), np.add, np.sqrt),
     "input_max": Statistic(lambda x, axes: np.abs(x).max(axes, initial=0), np.maximum, lambda v: v),
 }
+NAMES = (*STATISTICS, "fisher")
 
 
 class Stats:
@@ -55,7 +58,7 @@ class Stats:
         if name.startswith("_"):
             raise AttributeError(name)
         if name not in self._arrays:
-            known = f"write stats=({name!r},)" if name in STATISTICS else f"there are {', '.join(STATISTICS)}"
+            known = f"write stats=({name!r},)" if name in NAMES else f"there are {', '.join(NAMES)}"
             raise PlanError(f"{self._method} reads stats.{name}, which is not collected; {known}")
         return as_tensor(self._arrays[name])
 
@@ -67,8 +70,8 @@ def known(method: str, wanted: Sequence[str]) -> tuple[str, ...]:
     """``wanted``, or an error for a name that is no statistic."""
     names = (wanted,) if isinstance(wanted, str) else tuple(wanted)
     for name in names:
-        if name not in STATISTICS:
-            raise PlanError(f"{method}: no statistic {name!r}; there are {', '.join(STATISTICS)}")
+        if name not in NAMES:
+            raise PlanError(f"{method}: no statistic {name!r}; there are {', '.join(NAMES)}")
     return names
 
 
@@ -78,9 +81,18 @@ def collect(net: Module, places: Sequence[tuple[str, Module, str]], wanted: Sequ
     Raises:
         PlanError: no contraction reads a weight as (out, ...), so that it has no input channels.
     """
-    if not wanted:
-        return {place: Stats(method, {}) for place, _, _ in places}
     cells = {place: _cell(layer, name) for place, layer, name in places}
+    of_loss: dict[str, dict[str, Array]] = {place: {} for place in cells}
+    if "fisher" in wanted:
+        for place, value in fisher(net, {p: c for p, c in cells.items() if c is not None}, calibration).items():
+            of_loss[place]["fisher"] = value.reshape(len(value), -1)
+    of_inputs = _of_inputs(net, cells, [n for n in wanted if n in STATISTICS], calibration, method)
+    return {place: Stats(method, {**of_loss[place], **of_inputs.get(place, {})}) for place in cells}
+
+
+def _of_inputs(net: Module, cells: Mapping[str, Cell | None], wanted: Sequence[str], calibration: Any, method: str) -> dict[str, dict[str, Array]]:
+    if not wanted:
+        return {}
     found: dict[str, dict[str, Array]] = {place: {} for place in cells}
     readers: dict[tuple[Aval, ...], _Readers] = {}
     for xs in batches(calibration):
@@ -100,7 +112,7 @@ def collect(net: Module, places: Sequence[tuple[str, Module, str]], wanted: Sequ
                 f"{method}: no contraction reads {place} with its output channels first, so its inputs have no statistics; "
                 f"write ({place.rpartition('.')[0]!r}, None) after the rule"
             )
-    return {p: Stats(method, {n: STATISTICS[n].end(v).astype(np.float32) for n, v in s.items()}) for p, s in found.items()}
+    return {p: {n: STATISTICS[n].end(v).astype(np.float32) for n, v in s.items()} for p, s in found.items()}
 
 
 def _cell(layer: Module, name: str) -> Cell | None:
@@ -164,4 +176,4 @@ def _by_channel(relation: Solved, x: Array, statistic: Statistic) -> Array:
     return np.broadcast_to(value, [extents[a] for a in axes]).reshape(out, -1)
 
 
-__all__ = ["STATISTICS", "Statistic", "Stats", "collect", "known"]
+__all__ = ["NAMES", "STATISTICS", "Statistic", "Stats", "collect", "known"]

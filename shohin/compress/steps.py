@@ -85,6 +85,8 @@ class Contract(Step):
     terms: int
     bits: int
     shape: Shape
+    given: tuple[float, ...] | None
+    """The weights' steps where they come with the network, one or one an output channel."""
 
 
 @dataclass(frozen=True)

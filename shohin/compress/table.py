@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from shohin.compress.kmeans import nearest
+from shohin.compress.slots import Demo
 from shohin.compress.stats import Stats
 from shohin.compress.weights import Reweighting, Weight, WeightMethod
 from shohin.core.cells import Buffer, Param
@@ -40,6 +41,7 @@ class Tabling(WeightMethod, abstract=True):
     group: int | None = None
     dim: int = 1
     slot: ClassVar[str] = "table"
+    demo: ClassVar[Demo] = ({"bits": 2}, {"bits": 4, "group": 16})
     supplied: ClassVar[tuple[str, ...]] = ("entries",)
 
     def __post_init__(self) -> None:

@@ -41,6 +41,8 @@ from shohin.ops.composite import COMPOSITES
 RULES: dict[str, Callable[[Walk, Node], None]] = {}
 """``Quant.rule`` (or ``Quant.kind``) -> what makes steps of a node; filled by ``regions``."""
 
+GIVEN = "Q1 given grid"
+"""The ``Quant.rule`` of a grid that comes with the network."""
 
 STATES: dict[str, Callable[[Walk, Node, int], tuple[str, int] | None]] = {}
 """``Quant.rule`` of an operator with a state -> the grid and bits of its operand k, if that is a state."""
@@ -249,7 +251,7 @@ class Walk:
         ``inner`` names grids of what lies inside."""
         last, clamp, nodes = (node.results[0], None, [node]) if grids else self.clamps(node.results[0], [node])
         if not grids:
-            self.observed[node.place] = last
+            self.range(node, last)
         results = (last, *node.results[1:])
         for k, (var, (name, bits)) in enumerate(zip(results, grids or [(node.place, 8)], strict=True)):
             self.ids[var] = self.new(var, name, bits)
@@ -261,12 +263,44 @@ class Walk:
 
     def result(self, node: Node, last: Var, bits: int | None = None, fixed: tuple[float, int] | None = None) -> int:
         """A new value on a grid of its own, whose range is that of ``last``; as wide as the plan says."""
-        self.observed[node.place] = last
         if fixed is not None:
             self.fixed[node.place] = (*fixed, 8)
-        self.ids[last] = self.new(last, node.place, self.format(module_of(node.place)).a if bits is None else bits)
-        self.producer[last] = node.place
+        wanted = self.format(module_of(node.place)).a if bits is None else bits
+        bits = 8 if self.range(node, last) else wanted
+        self.ids[last], self.producer[last] = self.new(last, node.place, bits), node.place
         return self.ids[last]
+
+    def range(self, node: Node, last: Var) -> bool:
+        """The grid at the place of ``node`` is that of ``last``: made for its range, or given with the network (is it?)."""
+        self.observed[node.place] = last
+        made = self.parameters.made.get(last)
+        if made is None or quant_of(made).rule != GIVEN:
+            return False
+        self.fixed[node.place] = self.given(made)
+        return True
+
+    def given(self, node: Node) -> Fixed:
+        """The grid that comes with the network, on int8: what is counted from 0 is 128 less."""
+        of = dict(node.attrs["config"])
+        if len(of["scale"]) != 1 or of["high"] - of["low"] not in (254, 255) or of["low"] not in (0, -127, -128):
+            raise self.refuse(
+                node, f"its grid has integers from {of['low']} to {of['high']} and {len(of['scale'])} scales; one of 8 bits and one scale has a definition"
+            )
+        return of["scale"][0], of["zero"] - (128 if of["low"] == 0 else 0), 8
+
+    def scale_of(self, weight: Var) -> tuple[float, ...] | None:
+        """The scales that come with a weight."""
+        made = self.parameters.made.get(weight)
+        while made is not None and quant_of(made).layout == "order":
+            made = self.parameters.made.get(made.operands[0])
+        return dict(made.attrs["config"])["scale"] if made is not None and quant_of(made).rule == GIVEN else None
+
+    def marked(self, var: Var, before: Sequence[Node]) -> tuple[Var, list[Node]]:
+        """The given grid that follows as sole consumer, taken in."""
+        node = self.sole(var)
+        if node is None or quant_of(node).rule != GIVEN:
+            return var, list(before)
+        return node.results[0], [*before, node]
 
     def shared(self, node: Node, source: int) -> int:
         var = node.results[0]
@@ -310,6 +344,7 @@ class Walk:
             clamp = more if clamp is None else (min(max(clamp[0], a), b), min(max(clamp[1], a), b))
             nodes.append(node)
             var = node.results[0]
+        var, nodes = self.marked(var, nodes)
         return var, clamp, nodes
 
     # -- the walk

@@ -120,8 +120,8 @@ def _remedy(state: Reweighting, method: Method) -> str:
 def reparametrize(layer: Module, name: str, state: Reweighting) -> None:
     """From now on ``layer.<name>`` is ``state.forward`` of what it was; computed wherever the layer reads it.
 
-    The Param stays at its path (unless ``state.replaces``) and is trained through ``state``; the cells of ``state`` are
-    found under ``<name>_<kind>``. The layer's class gets a property of that name.
+    The Param stays at its path (unless ``state.replaces``) and is trained through ``state``; the cells of ``state``, which is in
+    the layer's mode from now on, are found under ``<name>_<kind>``. The layer's class gets a property of that name.
     """
     own, key = f"{name}_{state.kind}", (type(layer), name)
     fields = object.__getattribute__(layer, "__dict__")
@@ -136,7 +136,7 @@ def reparametrize(layer: Module, name: str, state: Reweighting) -> None:
         _CLASSES[key] = type(type(layer).__name__, (type(layer),), body)
     if key in _CLASSES:
         object.__setattr__(layer, "__class__", _CLASSES[key])
-    setattr(layer, own, state)
+    setattr(layer, own, state.train(layer.training))
 
 
 class _Effective(property):

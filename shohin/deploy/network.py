@@ -22,6 +22,7 @@ from shohin.core.module import Module, mode
 from shohin.core.op import Aval
 from shohin.core.tensor import Tensor, as_tensor
 from shohin.core.trace import prune, run, stage
+from shohin.deploy.settled import settled
 from shohin.ops import math
 
 
@@ -45,7 +46,7 @@ def network(net: Module, avals: Sequence[Aval]) -> Network:
         DeployError: an output of positions, or state that is written.
     """
     if not isinstance(net, Quantized):
-        graph = float_graph(net, avals)
+        graph = settled(float_graph(net, avals))
         return Network(graph=graph, inputs=(None,) * len(avals), outputs=(None,) * len(graph.outputs))
     lowered = lower(net, *avals)
     if None in lowered.output_grids:

@@ -52,7 +52,8 @@ class NeedsConstant(ForeignError):
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Value:
     """What stands for a foreign value: its shape there, and either data (in the origin's order) or the number of a step's
-    result and the order in which that is stored. ``name``: the origin's, of a constant that the file holds."""
+    result and the order in which that is stored. ``name``: the origin's, of a constant that the file holds; ``grid``: the scales of one
+    that it holds as integers around zero, as they broadcast to the data."""
 
     shape: Shape
     dtype: DType
@@ -60,6 +61,7 @@ class Value:
     key: int = -1
     data: Array | None = None
     name: str = ""
+    grid: Array | None = None
 
     @property
     def rank(self) -> int:

@@ -16,6 +16,11 @@ BLOCK, CHUNKS = 32, 8
 PREAMBLE = """\
 #ifndef SHOHIN_KERNELS
 #define SHOHIN_KERNELS
+#if defined(__GNUC__)
+#define SHOHIN_APART __attribute__((noinline)) // compiled by itself, once, not in every loop that calls it
+#else
+#define SHOHIN_APART
+#endif
 #if defined(__clang__)
 #if defined(__x86_64__)
 #define SHOHIN_WIDE __attribute__((min_vector_width(512)))  // Intel's tunings would split every zmm into two ymm
@@ -33,7 +38,11 @@ PREAMBLE = """\
 struct shohin_run { long a, b, n; };
 struct shohin_segment { int start, step, length, tap, taps, tap_step, source, source_step, tap_source; };
 struct shohin_panel { int first, stop, load, base, vectors, ldb, lastb; };
-struct shohin_tile { const float *a, *b; float *c; const struct shohin_run *runs; long count, rs, ks, ldb, ldc, last, lastb, io, i[4], step[3]; };
+struct shohin_tile {
+  const float *a, *b; float *c; const struct shohin_run *runs;
+  long count, rs, ks, ldb, ldc, last, lastb, io, at, i[4], step[3];
+  long tiles, skip, lines, la, lc, turn[3]; // tiles side by side, ``skip`` apart in a; lines of them, apart in a and c, in i
+};
 #endif
 """
 

@@ -25,6 +25,7 @@ from shohin.kernels.common import (
     shares,
     wide_groups,
 )
+from shohin.kernels.numbered import Entries, Numbered, entries_of
 from shohin.kernels.panels import Panels
 from shohin.kernels.taps import Segment, segment_table, segments
 from shohin.kernels.tile import Panel, TileShape, closing, depth_shape, far, panel_table, tile_shape, tiles
@@ -37,7 +38,7 @@ class Direct:
     """A contraction over taps. ``source`` and ``result`` are (h, w, channels of all groups), ``k`` and ``o`` the
     channels of a group that are summed and made, ``kernel`` (kh, kw), ``rows`` and ``columns`` the segments of the
     result's axes. ``transposed``: the input gradient.
-    ``depth``: depthwise; one group of ``o`` channels, each summed by itself (``k`` is 1). ``reach``: stride, pad and span of the
+    ``entries``: they are stored as numbers of entries of a codebook. ``depth``: depthwise; one group of ``o`` channels, each summed by itself (``k`` is 1). ``reach``: stride, pad and span of the
     taps along h. ``staged``: lines of the source are made in scratch; ``folded``: sums are taken of the result's rows; ``ready``: the
     weights come in panels."""
 
@@ -58,6 +59,12 @@ class Direct:
     folded: bool
     ready: bool
     threads: int
+    entries: Entries | None
+
+    @property
+    def form(self) -> Panels | Numbered:
+        """How constant weights are stored."""
+        return self.layout if self.entries is None else Numbered(self.layout, self.entries)
 
     @property
     def layout(self) -> Panels:
@@ -182,6 +189,7 @@ def describe(transposed: bool, depth: bool) -> Callable[[Site], Direct]:
             folded=site.folded,
             ready=len(site.operands) > 2,
             threads=site.machine.threads,
+            entries=entries_of(site),
         )
 
     return direct
@@ -205,8 +213,13 @@ def _runs_end(q: Direct) -> int:
     return ceil_div(24 * q.kernel[0] * q.kernel[1], 64) * 64
 
 
+def _stage_end(q: Direct) -> int:
+    """Bytes of scratch before a panel that is looked up."""
+    return _runs_end(q) + 64 + (ceil_div(4 * q.stage, 64) * 64 if q.staged else 0)
+
+
 def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
-    shape, (images, strips) = q.shape, q.units
+    shape, (images, strips), form = q.shape, q.units, q.form
     stride, pad, span = q.reach
     load = "\n    const long top = 0, lines = SH, image = n0;"
     if q.staged:
@@ -215,12 +228,13 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
         load = fill(_LINES, name=name, start=_runs_end(q), lo=lo, hi=hi)
     each = q.count // CHUNKS
     names = {"n": "i0", "h": "i1", "w": "i2", **({"o": "0"} if q.depth else {"g": "i3"})}
-    at = ("t->i[0] + {r} * t->step[0]", "t->i[1] + {r} * t->step[1]", "t->i[2] + {r} * t->step[2]", "t->i[3]")
-    close = closing(site, printer, shape.width, "g" if q.depth else "o", names, at)
+    axes = (("n", q.n), ("h", q.result[0]), ("w", q.result[1]), *((("g", q.o),) if q.depth else (("g", q.groups), ("o", q.o))))
+    close = closing(site, printer, shape.width, "g" if q.depth else "o", names, axes)
     run = tiles(shape, q.lengths(), q.panels, "de" if q.depth else "e" + far(q.layout.count, q.o), close)
     return (
         PREAMBLE
         + run.declare
+        + (form.function(site) if isinstance(form, Numbered) else "")
         + printer.load(site.call.operands[0], f"{name}_load")
         + printer.statistic(f"{name}_statistic")
         + fill(
@@ -231,7 +245,8 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
   $rows
   $columns
   $table
-  const float *x = $x, *weights = $weights;
+  const float *x = $x;
+  $weights
   float *y = $y;
   struct shohin_run *runs = (struct shohin_run *)scratch;
   struct shohin_tile T = {.runs = runs};
@@ -242,7 +257,7 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
     for (long group = 0; group < $groups; group++)
     for (const struct shohin_panel *panel = $from; panel < $to; panel++) {
       const long first = panel->first, vectors = panel->vectors;
-      T.b = weights + group * $packed + panel->base;
+      $fetch
       T.ldb = panel->ldb;
       T.io = first;
       T.last = panel->stop - first - W;
@@ -267,23 +282,29 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
           const long ys[3] = {(long)RH * RW * RC, (long)hs->step * RW * RC, ws->step * RC};
           const long d = $direction, e = d == 0 ? 1 : 0, f = d == 2 ? 1 : 2;
           const float *xb = x + ((image * lines + hs->source + j0 * hs->source_step - top) * SW + ws->source) * SC + group * K$shift;
-          float *yb = y + ((n0 * RH + hs->start + j0 * hs->step) * RW + ws->start) * RC + group * O;
-          long at[3];
+          float *yb = y + ((n0 * RH + hs->start + j0 * hs->step) * RW + ws->start) * RC + group * O + first;
+          const long step[3] = {1, hs->step, ws->step};
           T.rs = xs[d];
           T.ks = $ks;
           T.ldc = ys[d];
-          T.step[0] = d == 0;
-          T.step[1] = d == 1 ? hs->step : 0;
-          T.step[2] = d == 2 ? ws->step : 0;
-          for (at[e] = 0; at[e] < len[e]; at[e]++) for (at[f] = 0; at[f] < len[f]; at[f]++)
-          for (long t = 0, rows, q = (len[d] + $tile_rows - 1) / $tile_rows; t < len[d]; t += rows, q--) {
+          T.lines = len[f];
+          T.la = xs[f];
+          T.lc = ys[f];
+          for (long k = 0; k < 3; k++) {
+            T.step[k] = k == d ? step[k] : 0;
+            T.turn[k] = k == f ? step[k] : 0;
+          }
+          for (long g = 0; g < len[e]; g++)
+          for (long t = 0, rows, q = (len[d] + $tile_rows - 1) / $tile_rows; t < len[d]; t += rows * T.tiles, q -= T.tiles) {
             rows = (len[d] - t + q - 1) / q;
-            T.a = xb + at[e] * xs[e] + at[f] * xs[f] + t * xs[d];
-            T.c = yb + at[e] * ys[e] + at[f] * ys[f] + t * ys[d] + first;
-            at[d] = t;
-            T.i[0] = n0 + at[0];
-            T.i[1] = hs->start + (j0 + at[1]) * hs->step;
-            T.i[2] = ws->start + at[2] * ws->step;
+            T.tiles = (len[d] - t) % q ? (len[d] - t) % q : q;
+            T.a = xb + g * xs[e] + t * xs[d];
+            T.c = yb + g * ys[e] + t * ys[d];
+            T.skip = rows * xs[d];
+            T.at = T.c - first - y;
+            T.i[0] = n0 + (e == 0 ? g : d == 0 ? t : 0);
+            T.i[1] = hs->start + (j0 + (e == 1 ? g : d == 1 ? t : 0)) * hs->step;
+            T.i[2] = ws->start + (d == 2 ? t : 0) * ws->step;
             $call
           }
         }
@@ -313,8 +334,10 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
             images=images,
             height=ceil_div(q.result[0], strips),
             groups=q.groups,
-            packed=q.layout.size,
-            weights=printer.pointer(site.operands[2].name) if q.ready else "(const float *)shared",
+            weights=form.begin(q.panels, printer.pointer(site.operands[2].name), _stage_end(q))
+            if isinstance(form, Numbered)
+            else f"const float *const weights = {printer.pointer(site.operands[2].name) if q.ready else '(const float *)shared'};",
+            fetch=form.fetch("panel", "group") if isinstance(form, Numbered) else f"T.b = weights + group * {form.size} + panel->base;",
             table=panel_table(q.panels),
             **{"from": "panels", "to": f"panels + {len(q.panels)}"} if q.parts == 1 else {"from": f"panels + {len(q.panels)} * part / {q.parts}", "to": f"panels + {len(q.panels)} * (part + 1) / {q.parts}"},
             ks="ws->tap_source * SC" if q.depth else "1",
@@ -342,7 +365,7 @@ def kernel(name: str, op: str, doc: str, *, transposed: bool, depth: bool, predi
 
     def workspace(site: Site) -> int:
         q = direct(site)
-        return _runs_end(q) + 64 + (4 * q.stage if q.staged else 0)
+        return _stage_end(q) + (q.form.scratch if isinstance(q.form, Numbered) else 0)
 
     return register(
         Kernel(
@@ -367,7 +390,8 @@ def kernel(name: str, op: str, doc: str, *, transposed: bool, depth: bool, predi
             ),
             workspace=workspace,
             shared=lambda site: 0 if direct(site).ready else 4 * direct(site).groups * direct(site).layout.size,
-            layout=lambda site: direct(site).layout,
+            layout=lambda site: direct(site).form,
+            unpacks=() if transposed else ("depalettize",),
             order="sequence",
             flops=lambda site: direct(site).flops(),
         )

@@ -199,8 +199,10 @@ _BY_TAP = """\
       T.count = $runs_of(runs, row, end, h_in[kh], w_in[kw], base);
       if (!T.count) continue;
       $panels
-        for (long i = 0, rows, q = (I + R - 1) / R; i < I; i += rows, q--) {
+        for (long i = 0, rows, q = (I + R - 1) / R; i < I; i += rows * T.tiles, q -= T.tiles) {
           rows = (I - i + q - 1) / q;
+          T.tiles = (I - i) % q ? (I - i) % q : q;
+          T.skip = rows;
           T.a = x + i;
           T.c = partial + ((kh * KW + kw) * I + i) * PO + first;
           $call
@@ -240,8 +242,10 @@ _GATHERED = """\
     *runs = (struct shohin_run){0, 0, end - row};
     T.count = 1;
     $panels
-      for (long j = 0, rows, q = (TI + R - 1) / R; j < TI; j += rows, q--) {
+      for (long j = 0, rows, q = (TI + R - 1) / R; j < TI; j += rows * T.tiles, q -= T.tiles) {
         rows = (TI - j + q - 1) / q;
+        T.tiles = (TI - j) % q ? (TI - j) % q : q;
+        T.skip = rows * 32;
         T.a = patch + j * 32;
         T.c = partial + j * PO + first;
         $call
@@ -289,7 +293,7 @@ def _accumulate(q: Gradient, site: Site, printer: Printer, name: str) -> str:
   float *partial = (float *)shared + chunk * $partial;
   struct shohin_run *runs = (struct shohin_run *)scratch;
   float *stage = (float *)(scratch + 32 * sizeof *runs), *patch = stage + $stage_size;
-  struct shohin_tile T = {.runs = runs, .rs = $rs, .ks = $ks, .ldc = PO};
+  struct shohin_tile T = {.runs = runs, .rs = $rs, .ks = $ks, .ldc = PO, .lines = 1};
   (void)stage; (void)patch;
   for (long j = 0; j < $partial; j++) partial[j] = 0.0f;
   long base = 0, loaded = 0;  // rows of x that are staged

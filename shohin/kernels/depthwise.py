@@ -62,7 +62,7 @@ def _accumulate(site: Site, printer: Printer, name: str) -> str:
   const float *x = $x, *dy = $dy;
   float *partial = (float *)shared + chunk * (KH * KW * PC);
   struct shohin_run *runs = (struct shohin_run *)scratch;
-  struct shohin_tile T = {.runs = runs, .rs = $rs, .ks = $ks, .ldb = C, .ldc = KW * PC};
+  struct shohin_tile T = {.runs = runs, .rs = $rs, .ks = $ks, .ldb = C, .ldc = KW * PC, .tiles = 1, .lines = 1};
   for (long j = 0; j < KH * KW * PC; j++) partial[j] = 0.0f;
   long base = 0, loaded = 0;  // rows of x that are staged
   (void)loaded;

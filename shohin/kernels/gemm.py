@@ -12,6 +12,7 @@ from math import gcd, prod
 
 from shohin.compiler.kernel import Declined, Kernel, Phase, PortSpec, Printer, Site, Verdict, register
 from shohin.kernels.common import BLOCK, CHUNKS, HEAD, PREAMBLE, ceil_div, fill, is_float32, shares, transpose_function
+from shohin.kernels.numbered import Entries, Numbered, entries_of
 from shohin.kernels.panels import Panels
 from shohin.kernels.tile import Panel, TileShape, closing, far, panel_table, side_function, tile_shape, tiles
 
@@ -22,7 +23,7 @@ _L1, _L2 = 32 << 10, 512 << 10
 class Product:
     """``batch`` products of (m, k) by (k, n). Strides in elements: ``a`` (m, k), ``b`` (k, n); the batch axes are
     ``(name, extent, stride in a, stride in b)``, outermost first. ``axes``: what row m means to a port. ``ready``: ``b`` comes
-    in panels."""
+    in panels, or (``entries``) as numbers of entries of a codebook."""
 
     m: int
     n: int
@@ -37,6 +38,12 @@ class Product:
     folded: bool
     threads: int
     ready: bool
+    entries: Entries | None
+
+    @property
+    def form(self) -> Panels | Numbered:
+        """How a constant ``b`` is stored."""
+        return self.layout if self.entries is None else Numbered(self.layout, self.entries)
 
     @property
     def count(self) -> int:
@@ -151,6 +158,7 @@ def _matmul(site: Site) -> Product:
         site.folded,
         site.machine.threads,
         len(site.operands) > 2,
+        entries_of(site),
     )
 
 
@@ -172,6 +180,7 @@ def _pointwise(transposed: bool) -> Callable[[Site], Product]:
             site.folded,
             site.machine.threads,
             len(site.operands) > 2,
+            entries_of(site),
         )
 
     return describe
@@ -230,7 +239,7 @@ def _load(q: Product, name: str) -> str:
 
 
 def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
-    q, shape = product, product.shape
+    q, shape, form = product, product.shape, product.form
     rows, (pm, pn) = q.rows, q.pieces
     strides = (1, shape.rows) if q.sides else q.a
     names, offsets, left, packed = {"g": "0"}, {"a": ["0"], "b": ["0"]}, "$z", q.layout.size
@@ -244,13 +253,15 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
             offsets["b"].append(f"{index} * {packed if q.packs else sb}")
             packed *= extent
     row, merged = ({"m": "i1"}, None) if len(q.axes) == 1 else ({}, {"i1": q.axes})
-    close = closing(site, printer, shape.width, q.lane, {**names, **row}, ("t->i[0]", "t->i[1] + {r}", "0", "0"), merged)
+    axes = (*((name, e) for name, e, _, _ in q.batch), *q.axes, (q.lane, q.n))
+    close = closing(site, printer, shape.width, q.lane, {**names, **row}, axes, merged)
     run = replace(tiles(shape, (), q.panels, ("ue" if q.a[0] == 1 else "e") + far(q.k, q.n), close), sizes=q.sizes)
     return (
         PREAMBLE
         + run.declare
         + (side_function(shape) if q.sides else "")
         + (_packing(q)[0] if q.near else "")
+        + (form.function(site) if isinstance(form, Numbered) else "")
         + printer.load(site.call.operands[0], f"{name}_load")
         + printer.statistic(f"{name}_statistic")
         + fill(
@@ -259,13 +270,14 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
   enum { M = $m, N = $n, K = $k, W = $w, R = $rows };
   $table
   const long z = chunk / $pieces, mine = chunk % $pieces;
-  const float *a = $a + $oa, *bs = $b + $ob;
+  const float *a = $a + $oa;
+  $weights
   float *y = $y + z * M * N;
   const long mtiles = (M + R - 1) / R;
   $rows_of
   const struct shohin_panel *const p0 = panels + $panels * (mine % $pn) / $pn, *const p1 = panels + $panels * (mine % $pn + 1) / $pn;
   const struct shohin_run one = {0, 0, K};
-  struct shohin_tile T = {.runs = &one, .count = 1, .rs = $sm, .ks = $sk, .ldc = N, .i = {z, 0, 0, 0}};
+  struct shohin_tile T = {.runs = &one, .count = 1, .rs = $sm, .ks = $sk, .ldc = N, .i = {z, 0, 0, 0}, .step = {0, 1, 0}, .lines = 1, .skip = $skip};
   const long bottom = m1 < M ? m1 : M;$empty
   for (long mb = m0; mb < bottom; mb += $block) {
     const long end = mb + $block < bottom ? mb + $block : bottom;$load
@@ -276,10 +288,12 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
       T.io = first;
       T.last = last;
       T.lastb = p->lastb;
-      for (long m = mb; m < end; m += R) {
-        const long rows = end - m < R ? end - m : R;
+      for (long m = mb, rows; m < end; m += rows * T.tiles) {
+        rows = end - m < R ? end - m : R;
+        T.tiles = end - m < R ? 1 : (end - m) / R;
         T.a = $row;
         T.c = y + m * N + first;
+        T.at = (z * M + m) * N;
         T.i[1] = m;
         $call
       }
@@ -304,13 +318,15 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
             empty=f"\n  if (m0 == bottom) {name}_statistic(b, shared, mine, m0, m0);" if q.folded else "",
             statistic=fill(_STATISTIC, name=name) if q.folded else "",
             y=printer.pointer(site.results[0].name),
-            b="(const float *)shared" if q.packs and not q.near and not q.ready else printer.pointer(site.operands[-1].name),
             oa=" + ".join(offsets["a"]),
-            ob=" + ".join(offsets["b"]),
+            weights=form.begin(q.panels, printer.pointer(site.operands[-1].name), ceil_div(_side(q), 64) * 64)
+            if isinstance(form, Numbered)
+            else f"const float *const bs = {'(const float *)shared' if _copied(q) else printer.pointer(site.operands[-1].name)} + {' + '.join(offsets['b'])};",
             sm=strides[0],
+            skip="R * K" if q.sides or q.staged else f"R * {q.a[0]}",
             sk=strides[1],
             block=q.block,
-            panel=fill(_NEAR, at=0, bn=q.b[1], statement=_packing(q)[1]) if q.near else "T.b = bs + p->base;",
+            panel=fill(_NEAR, at=0, bn=q.b[1], statement=_packing(q)[1]) if q.near else form.fetch("p", "0") if isinstance(form, Numbered) else "T.b = bs + p->base;",
             call=run.call,
         )
     )
@@ -338,9 +354,14 @@ def _phases(describe: Callable[[Site], Product]) -> tuple[Phase, ...]:
     )
 
 
-def _workspace(q: Product) -> int:
+def _side(q: Product) -> int:
+    """Bytes of scratch for what is copied of both sides."""
     rows = ceil_div(q.block, q.shape.rows) * q.shape.rows
     return _panel(q) + (4 * (rows * q.k + q.shape.width) if q.staged or q.sides else 0)
+
+
+def _workspace(q: Product) -> int:
+    return ceil_div(_side(q), 64) * 64 + q.form.scratch if isinstance(q.form, Numbered) else _side(q)
 
 
 def _by_rows(q: Product) -> bool:
@@ -349,15 +370,15 @@ def _by_rows(q: Product) -> bool:
 
 
 def _kernel(
-    name: str, op: str, doc: str, describe: Callable[[Site], Product], predicate: Callable[[Site], Verdict]
+    name: str, op: str, doc: str, describe: Callable[[Site], Product], predicate: Callable[[Site], Verdict], unpacks: tuple[str, ...] = ("depalettize",)
 ) -> Kernel:
     def shared(site: Site) -> int:
         layout = _copied(describe(site))
         return 4 * layout.groups * layout.size if layout else 0
 
-    def layout(site: Site) -> Panels | None:
+    def layout(site: Site) -> Panels | Numbered | None:
         q = describe(site)
-        return q.layout if q.packs else None
+        return q.form if q.packs or q.entries else None
 
     return register(
         Kernel(
@@ -374,6 +395,7 @@ def _kernel(
             workspace=lambda site: _workspace(describe(site)),
             shared=shared,
             layout=layout,
+            unpacks=unpacks,
             order="sequence",
             flops=lambda site: 2.0 * describe(site).count * describe(site).m * describe(site).n * describe(site).k,
         )
@@ -387,16 +409,18 @@ def is_pointwise(site: Site) -> Verdict:
     return one or Declined("it takes one tap, stride 1, no padding, one group")
 
 
-MATMUL = _kernel(
-    "matmul_f32",
-    "matmul",
-    "register tiles over m and n; b packed where that pays",
-    _matmul,
-    lambda site: min(len(b.shape) for b in site.operands[:2]) >= 2 or Declined("an operand has fewer than two dims"),
-)
+def _multiplies(site: Site) -> Verdict:
+    a, b = site.operands[:2]
+    if min(len(a.shape), len(b.shape)) < 2:
+        return Declined("an operand has fewer than two dims")
+    rows = site.call.storage is None or (len(b.shape) == 2 and site.attrs["transpose_b"])
+    return rows or Declined("packed weights, which it takes as (n, k)")
+
+
+MATMUL = _kernel("matmul_f32", "matmul", "register tiles over m and n; b packed where that pays", _matmul, _multiplies)
 POINTWISE = _kernel(
     "conv2d_pointwise_f32", "conv2d", "a 1x1 convolution as a matrix product", _pointwise(False), is_pointwise
 )
 POINTWISE_DX = _kernel(
-    "conv2d_dx_pointwise_f32", "conv2d_dx", "its input gradient, likewise", _pointwise(True), is_pointwise
+    "conv2d_dx_pointwise_f32", "conv2d_dx", "its input gradient, likewise", _pointwise(True), is_pointwise, ()
 )

@@ -2,9 +2,7 @@
 integers (``ops/narrow``).
 
 The weights lie in the order in which ``qconv`` reads them, four channels at a time. Before a pass of channels theirs are unpacked
-into scratch; then it is the same code. Constants hold numbers and codebooks only. Of a block of numbers, bits of 4, 2 or 1 lie
-apart in *planes*: byte i of a plane has number i, number i + n, ... of the block, n bytes being the plane, so that vectors of
-any width unpack it by shifts.
+into scratch; then it is the same code. Constants hold numbers and codebooks only.
 """
 
 from __future__ import annotations
@@ -19,6 +17,7 @@ from shohin.compiler.kernel import Declined, Kernel, Phase, PortSpec, Printer, S
 from shohin.kernels import qconv, qdepthwise
 from shohin.kernels.common import one_each
 from shohin.kernels.instructions import InstructionSet, branches, sets
+from shohin.kernels.planes import pack_planes, unpacked
 from shohin.kernels.qcommon import FINISH, PACKED, Layer, call, is_int8, pack_dot, shared, tail, up
 
 Array = np.ndarray[Any, Any]
@@ -52,43 +51,6 @@ def form_of(site: Site) -> Form:
     return Form(a["bits"], a.get("dim", 1), a.get("group", 0))
 
 
-def _planes(bits: int) -> list[tuple[int, int]]:
-    """Width and first bit of each plane."""
-    found, at = [], 0
-    for width in (8, 4, 2, 1):
-        if bits - at >= width:
-            found.append((width, at))
-            at += width
-    return found
-
-
-def pack_planes(numbers: Array, bits: int) -> Array:
-    """Blocks of numbers (blocks, n) as uint8 (blocks, n * bits / 8).
-
-    >>> pack_planes(np.array([[1, 2, 3, 0, 5, 0, 0, 7]]), 3).tolist()
-    [[1, 2, 3, 192, 144]]
-    """
-    blocks, n = numbers.shape
-    made = []
-    for width, at in _planes(bits):
-        lanes = (numbers >> at & (2**width - 1)).reshape(blocks, 8 // width, n * width // 8)
-        made.append((lanes << np.arange(0, 8, width)[:, None]).sum(1))
-    return np.concatenate(made, 1).astype(np.uint8)
-
-
-def _unpacked(bits: int, n: int, indent: str) -> str:
-    """C that brings a block of n numbers from ``from`` to ``n`` (uint8), and ``from`` behind it."""
-    lines, at = [], 0
-    for width, first in _planes(bits):
-        size = n * width // 8
-        for k in range(8 // width):
-            value = f"from[{at} + i]" if width == 8 else f"from[{at} + i] >> {k * width} & {2**width - 1}"
-            value = f"({value}) << {first}" if first else value
-            lines.append(f"for (long i = 0; i < {size}; i++) n[{k * size} + i] {'|' if first else ''}= (uint8_t)({value});")
-        at += size
-    return indent + f"\n{indent}".join([*lines, f"from += {at};"]) + "\n"
-
-
 def _looked_up(form: Form, among: tuple[InstructionSet, ...]) -> str:
     """C that brings 16 weights from numbers at ``own`` and the codebook ``book`` to ``to``."""
     if form.dim > 1:
@@ -100,7 +62,7 @@ def _looked_up(form: Form, among: tuple[InstructionSet, ...]) -> str:
 
 def _fours(form: Form, among: tuple[InstructionSet, ...]) -> str:
     """C of the function that unpacks ``fours`` times four channels."""
-    numbers = _unpacked(form.bits, 64 // form.dim, "        ")
+    numbers = unpacked(form.bits, 64 // form.dim, "        ")
     if form.group:
         books = f"""\
     const int8_t *books[4];
@@ -168,7 +130,7 @@ _USED = "  const long used = l->patch ? l->kh * l->parts * l->part : l->part;\n"
 
 def _depthwise(form: Form) -> str:
     """C of a depthwise layer whose weights are all unpacked first."""
-    numbers = _unpacked(form.bits, 16, "      ")
+    numbers = unpacked(form.bits, 16, "      ")
     half = 2 ** (form.bits - 1)
     value = f"w[{_HEAD} + (c + i < l->c ? c + i : l->c - 1) / share * {form.book} + n[i]]" if form.group else f"(int8_t)((n[i] ^ {half}) - {half})"
     begin = f"""\

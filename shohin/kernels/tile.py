@@ -152,17 +152,17 @@ SHOHIN_WIDE static void $name(const float *src, long stride, float *dst, long ro
 
 @dataclass(frozen=True)
 class Close:
-    """What becomes of a vector of sums: the C function ``name(b, acc, i0, i1, i2, i3, io)`` of ``text``, or, without one, nothing.
-    ``at``: C of its positions i0 to i3 in row ``{r}`` of tile ``t``."""
+    """What becomes of a vector of sums: the C function ``name(b, acc, at, i0, i1, i2, i3, io)`` of ``text``, or, without one,
+    nothing. ``at`` is the place in the result of the row's channel 0, i0 to i3 its position."""
 
     name: str = ""
     text: str = ""
-    at: tuple[str, str, str, str] = ("0", "0", "0", "0")
 
     def value(self, acc: str, row: int, channel: str) -> str:
         if not self.name:
             return acc
-        return f"{self.name}(b, {acc}, {', '.join(a.format(r=row) for a in self.at)}, {channel})"
+        where = ", ".join(f"i{k} + {row} * s{k}" for k in range(3))
+        return f"{self.name}(b, {acc}, at + {row} * ldc, {where}, t->i[3], {channel})"
 
 
 def closing(
@@ -171,22 +171,24 @@ def closing(
     width: int,
     lane: str,
     names: Mapping[str, str],
-    at: tuple[str, str, str, str],
+    axes: tuple[tuple[str, int], ...],
     merged: Mapping[str, tuple[tuple[str, int], ...]] | None = None,
 ) -> Close:
-    """The epilogue port as a ``Close``; ``names`` and ``merged`` say what its axes are in i0 to i3."""
+    """The epilogue port as a ``Close``; ``names`` and ``merged`` say what its axes are in i0 to i3. ``axes`` are the result's:
+    what lies like it is read at the result's own place, so that the text, and with it the tile, belongs to no one layer."""
     port = site.port("epilogue")
     if port is None:
         return Close()
     bound, lanes = {**names, "acc": "acc", lane: "io"}, Lanes(width)
-    value = printer.lanes(port, bound, lane, width, merged) if width > 1 else printer.scalar(port, bound, merged)
-    name = "shohin_close_" + hashlib.sha256(f"{lanes.type} {value} {at}".encode()).hexdigest()[:12]
+    like = {"at": axes}
+    value = printer.lanes(port, bound, lane, width, merged, like) if width > 1 else printer.scalar(port, bound, merged, like)
+    name = "shohin_close_" + hashlib.sha256(f"{lanes.type} {value}".encode()).hexdigest()[:12]
     text = fill(
         """\
 #ifndef $guard
 #define $guard
-SHOHIN_INLINE $vector $name(void *const *b, $vector acc, long i0, long i1, long i2, long i3, long io) {
-  (void)b; (void)i0; (void)i1; (void)i2; (void)i3; (void)io;
+SHOHIN_INLINE $vector $name(void *const *b, $vector acc, long at, long i0, long i1, long i2, long i3, long io) {
+  (void)b; (void)at; (void)i0; (void)i1; (void)i2; (void)i3; (void)io;
   return $value;
 }
 #endif
@@ -196,7 +198,7 @@ SHOHIN_INLINE $vector $name(void *const *b, $vector acc, long i0, long i1, long 
         vector=lanes.type,
         value=value,
     )
-    return Close(name, lanes.declare + text, at)
+    return Close(name, lanes.declare + text)
 
 
 # ---------------------------------------------------------------------------------------------------------------- the tile
@@ -228,7 +230,7 @@ def tile_function(width: int, rows: int, vectors: int, kind: str, close: Close) 
     inside = list(channel)
     if ends:
         channel[-1], inside[-1] = "last", "lastb"
-    pointers = ", ".join(f"*p{r} = t->a + run->a + {r} * rs" for r in bases)
+    pointers = ", ".join(f"*p{r} = a + run->a + {r} * rs" for r in bases)
     steps = [f"const {lanes.type} b{v} = {lanes.load(f'q + {inside[v]}')};" for v in range(vectors)]
     if "p" in kind:
         steps += [f"__builtin_prefetch(q + {_AHEAD} * ldb + {at});" for at in range(0, vectors * width, 16)]
@@ -244,37 +246,49 @@ def tile_function(width: int, rows: int, vectors: int, kind: str, close: Close) 
     steps.append(" ".join(f"p{r} += ks;" for r in bases) + " q += ldb;")
     by_vector = [(r, v) for v in range(vectors) for r in range(rows)]
     closes = [f"c{r}_{v} = {close.value(f'c{r}_{v}', r, f't->io + {channel[v]}')};" for r, v in by_vector] if close.name else []
-    out = [(f"t->c + {r} * t->ldc + {channel[v]}", f"c{r}_{v}") for r, v in sums]
+    out = [(f"c + {r} * ldc + {channel[v]}", f"c{r}_{v}") for r, v in sums]
+    start = ["at = t->at + line * t->lc", *(f"i{k} = t->i[{k}] + line * t->turn[{k}]" for k in range(3))] if close.name else []
+    on = [f"at += {rows} * ldc", *(f"i{k} += {rows} * s{k}" for k in range(3))] if close.name else []
     return lanes.declare + close.text + fill(
         """\
 #ifndef $guard
 #define $guard
-SHOHIN_WIDE static void $name(const struct shohin_tile *t, void *const *b) {
-  const long rs = t->rs, rs2 = 2 * rs, rs3 = 3 * rs, ks = t->ks, ldb = t->ldb;$ends
-  $sums
+SHOHIN_APART SHOHIN_WIDE static void $name(const struct shohin_tile *t, void *const *b) {
+  const long rs = t->rs, rs2 = 2 * rs, rs3 = 3 * rs, ks = t->ks, ldb = t->ldb, ldc = t->ldc;$ends$moves
   (void)b; (void)rs; (void)rs2; (void)rs3;
-  for (const struct shohin_run *run = t->runs, *end = run + t->count; run < end; run++) {
-    const float $pointers;
-    const float *q = t->b + run->b * ldb;
-    for (long n = run->n; n > 0; n--) {
-      $scalar
-      $steps
+  for (long line = 0; line < t->lines; line++) {
+    const float *a = t->a + line * t->la;
+    float *c = t->c + line * t->lc;$start
+    for (long tile = t->tiles; tile > 0; tile--, a += t->skip, c += $rows * ldc$on) {
+      $sums
+      for (const struct shohin_run *run = t->runs, *end = run + t->count; run < end; run++) {
+        const float $pointers;
+        const float *q = t->b + run->b * ldb;
+        for (long n = run->n; n > 0; n--) {
+          $scalar
+          $steps
+        }
+      }
+      $closes
+      $out
     }
   }
-  $closes
-  $out
 }
 #endif
 """,
         guard=name.upper(),
         name=name,
         pointers=pointers,
+        rows=rows,
+        moves="\n  const long s0 = t->step[0], s1 = t->step[1], s2 = t->step[2];" if start else "",
+        start=f"\n    long {', '.join(start)};" if start else "",
+        on="".join(f", {o}" for o in on),
         ends="\n  const long last = t->last, lastb = t->lastb;\n  (void)last; (void)lastb;" if ends else "",
         scalar="" if "d" in kind else f"{lanes.type} s;",
-        steps="\n      ".join(steps),
-        sums="\n  ".join(f"{lanes.type} c{r}_{v} = {lanes.zero};" for r, v in sums),
-        closes="\n  ".join(closes),
-        out="\n  ".join(lanes.store(p, f"{lanes.load(p)} + {c}" if "s" in kind else c) for p, c in out),
+        steps="\n          ".join(steps),
+        sums="\n      ".join(f"{lanes.type} c{r}_{v} = {lanes.zero};" for r, v in sums),
+        closes="\n      ".join(closes),
+        out="\n      ".join(lanes.store(p, f"{lanes.load(p)} + {c}" if "s" in kind else c) for p, c in out),
     )
 
 

@@ -19,7 +19,7 @@ from shohin.targets.toolchain import atomic
 
 LAYERS = 24
 """Rows of the picture by layer; the others are summed."""
-_PAGES = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(default=True), undefined=StrictUndefined,
+PAGES = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(default=True), undefined=StrictUndefined,
                      trim_blocks=True, lstrip_blocks=True)  # fmt: skip
 
 
@@ -29,7 +29,7 @@ def write_report(found: Shipment, path: str | Path | None = None) -> Path:
     Every number has its label: measured (on the artefact, here), emulated (by the board's emulator) or modelled.
     """
     path = found.folder / "report.html" if path is None else Path(path)
-    text = _PAGES.get_template("report.html.j2").render(**page(found))
+    text = PAGES.get_template("report.html.j2").render(**page(found))
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
@@ -39,14 +39,14 @@ def page(found: Shipment) -> dict[str, Any]:
     """What the template is filled with."""
     integers = [c for c in found.candidates if c.integer]
     best = found.best
-    shown = best or max(integers, key=lambda c: c.score)
+    shown = best or max(found.candidates[1:], key=lambda c: c.score)
     differing, compared = sum(c.differing.value for c in integers if c.differing), sum(c.compared for c in integers)
     labels = any(c.accuracy for c in found.candidates)
     return {
         "version": __version__, "device": found.device, "processor": CPU.model, "best": best, "shown": shown, "layout": shown.artefact.layout,
         "title": found.description.splitlines()[0], "network": found.description.rstrip(), "tiles": _tiles(shown),
         "limits": [(k, f"{int(v):,} bytes") for k, v in (("flash", found.budget.flash), ("RAM", found.budget.ram)) if v],
-        "differing": differing, "compared": compared, "ways": integers[-1].ways, "short": found.short, "skipped": found.skipped,
+        "differing": differing, "compared": compared, "ways": integers[-1].ways if integers else (), "falls": integers[0].name if integers else "", "short": found.short, "skipped": found.skipped,
         "notes": list(dict.fromkeys(n for c in found.candidates for n in c.notes)), "score": "accuracy" if labels else "signal to noise",
         "scatters": _scatters(found, labels), "rows": [_row(k, c, found) for k, c in enumerate(found.candidates, 1)],
         "arena": Markup(arena(shown.artefact.layout, shown.arena.value, found.budget.ram)), "layers": _layers(shown), "curves": _curves(found),
@@ -144,4 +144,4 @@ def _curves(found: Shipment) -> dict[str, Any] | None:
     return {"names": [c.name for c in trained], "loss": Markup(curves(loss, y="training loss")), "metric": Markup(curves(metric, y="accuracy on judged examples"))}
 
 
-__all__ = ["page", "write_report"]
+__all__ = ["PAGES", "page", "write_report"]

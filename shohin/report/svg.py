@@ -15,13 +15,20 @@ COLOURS = 8
 
 @dataclass(frozen=True)
 class Point:
-    """``number`` is written beside the dot; ``kind``: ``front``, ``fits`` or ``over``; ``title`` shows under the pointer."""
+    """``number`` is written beside the dot if it is ``labelled``; ``kind``: ``front``, ``fits`` or ``over``; ``title`` shows under the
+    pointer, ``href`` is where a click leads."""
 
     x: float
     y: float
     number: int
     kind: str
     title: str
+    href: str = ""
+    labelled: bool = True
+
+    def dot(self, x: float, y: float, radius: float = 5) -> str:
+        circle = f'<circle class="dot {self.kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}"><title>{escape(self.title)}</title></circle>'
+        return f'<a href="{escape(self.href, quote=True)}">{circle}</a>' if self.href else circle
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
@@ -40,8 +47,9 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [round(k * step, 10) for k in range(first, floor(high / step + 1e-9) + 1)]
 
 
-def scatter(points: Sequence[Point], *, x: str, y: str, limit: float | None, percent: bool) -> str:
-    """Candidates by what they cost (x) and how good they are (y); ``limit`` is the budget, a broken line."""
+def scatter(points: Sequence[Point], *, x: str, y: str, limit: float | None, percent: bool, stairs: bool = False) -> str:
+    """Candidates by what they cost (x) and how good they are (y); ``limit`` is the budget, a broken line; with ``stairs`` what those that
+    fit reach at each cost."""
     points = [p for p in points if isfinite(p.x) and isfinite(p.y)]
     if not points:
         return ""
@@ -52,7 +60,7 @@ def scatter(points: Sequence[Point], *, x: str, y: str, limit: float | None, per
     low_y, high_y = low_y - pad, min(high_y + pad, 1.0 + 0.3 * pad) if percent else high_y + pad
     across = lambda v: left + (width - left - right) * v / (most * 1.08)
     up = lambda v: height - bottom - (height - bottom - top) * (v - low_y) / (high_y - low_y)
-    parts = [_frame(width, height, f"{y} against {x}")]
+    parts = [frame(width, height, f"{y} against {x}")]
     if limit is not None and across(limit) <= width - right:
         parts.append(f'<rect class="beyond" x="{across(limit):.1f}" y="{top}" width="{width - right - across(limit):.1f}" height="{height - bottom - top}"/>')
     for v in ticks(0, most * 1.08, 4):
@@ -65,14 +73,53 @@ def scatter(points: Sequence[Point], *, x: str, y: str, limit: float | None, per
         parts.append(f'<line class="limit" x1="{across(limit):.1f}" x2="{across(limit):.1f}" y1="{top}" y2="{height - bottom}"/>')
         parts.append(f'<text class="limit" x="{across(limit) - 5:.1f}" y="{height - bottom - 6}" text-anchor="end">budget</text>')
     at = [(across(p.x), up(p.y)) for p in points]
+    if stairs:
+        parts.append(_stairs([(across(p.x), up(p.y)) for p in points if p.kind != "over"], width - right))
     taken = list(at)
+    parts += [p.dot(px, py) for p, (px, py) in zip(points, at, strict=True)]
     for p, (px, py) in zip(points, at, strict=True):
-        parts.append(f'<circle class="dot {p.kind}" cx="{px:.1f}" cy="{py:.1f}" r="5"><title>{escape(p.title)}</title></circle>')
-    for p, (px, py) in zip(points, at, strict=True):
+        if not p.labelled:
+            continue
         lx, ly = _free(px, py, taken, (left, top, width - right, height - bottom))
         taken.append((lx, ly))
         parts.append(f'<text class="name" x="{lx:.1f}" y="{ly + 4:.1f}" text-anchor="middle">{p.number}</text>')
     parts.append(f'<text class="axis" x="{(left + width - right) / 2}" y="{height - 6}" text-anchor="middle">{escape(x)}</text>')
+    return "".join([*parts, "</svg>"])
+
+
+def _stairs(at: Sequence[tuple[float, float]], end: float) -> str:
+    """The line under which nothing is on the front: up at each dot that is higher than all cheaper ones."""
+    line: list[tuple[float, float]] = []
+    for x, y in sorted(at):
+        if not line or y < line[-1][1]:
+            line += [(x, line[-1][1]), (x, y)] if line else [(x, y)]
+    where = " ".join(f"{x:.1f},{y:.1f}" for x, y in [*line, (end, line[-1][1])]) if line else ""
+    return f'<polyline class="stairs" points="{where}"/>' if line else ""
+
+
+def history(points: Sequence[Point], best: Sequence[float], *, y: str, percent: bool) -> str:
+    """Candidates in the order in which they came (x), and the best so far, a line."""
+    width, height, left, bottom, top, right = 380, 250, 46, 38, 12, 14
+    values = [p.y for p in points]
+    low, high = min(values), max(values)
+    pad = (high - low) * 0.1 or max(abs(high) * 0.02, 0.01)
+    low, high, last = low - pad, high + pad, max(p.x for p in points)
+    across = lambda v: left + 6 + (width - left - right - 12) * v / max(last, 1)
+    up = lambda v: height - bottom - (height - bottom - top) * (v - low) / (high - low)
+    parts = [frame(width, height, f"{y} by candidate")]
+    for v in ticks(low, high):
+        label = f"{100 * v:g} %" if percent else f"{v:g}"
+        parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{up(v):.1f}" y2="{up(v):.1f}"/>')
+        parts.append(f'<text class="tick" x="{left - 6}" y="{up(v) + 4:.1f}" text-anchor="end">{label}</text>')
+    for v in sorted({round(t) for t in ticks(0, last)}):
+        parts.append(f'<text class="tick" x="{across(v):.1f}" y="{height - bottom + 15}" text-anchor="middle">{v}</text>')
+    line: list[str] = []
+    for p, now, before in zip(points, best, [float("-inf"), *best], strict=False):
+        if isfinite(now):
+            line += ([f"{across(p.x):.1f},{up(before):.1f}"] if isfinite(before) else []) + [f"{across(p.x):.1f},{up(now):.1f}"]
+    parts.append(f'<polyline class="stairs" points="{" ".join(line)}"/>')
+    parts += [p.dot(across(p.x), up(p.y), 4) for p in points]
+    parts.append(f'<text class="axis" x="{(left + width - right) / 2}" y="{height - 6}" text-anchor="middle">candidate, in the order of the search</text>')
     return "".join([*parts, "</svg>"])
 
 
@@ -93,7 +140,7 @@ def arena(layout: Layout, size: int, limit: float | None) -> str:
     most = size if limit is None or not size < limit < 1.6 * size else limit
     across = lambda k: left + (width - left - right) * k / steps
     up = lambda v: height - bottom - (height - bottom - top) * v / (most * 1.04)
-    parts = [_frame(width, height, "the arena over time", "wide")]
+    parts = [frame(width, height, "the arena over time", "wide")]
     for v in ticks(0, most / 1000):
         parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{up(1000 * v):.1f}" y2="{up(1000 * v):.1f}"/>')
         parts.append(f'<text class="tick" x="{left - 8}" y="{up(1000 * v) + 5:.1f}" text-anchor="end">{v:g} kB</text>')
@@ -130,7 +177,7 @@ def curves(lines: Sequence[tuple[str, Sequence[float]]], *, y: str) -> str:
     low, high, last = low - pad, high + pad, max(len(line) for _, line in lines)
     across = lambda k: left + (width - left - right) * (k - 1) / max(last - 1, 1)
     up = lambda v: height - bottom - (height - bottom - top) * (v - low) / (high - low)
-    parts = [_frame(width, height, f"{y} by epoch")]
+    parts = [frame(width, height, f"{y} by epoch")]
     for v in ticks(low, high):
         parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{up(v):.1f}" y2="{up(v):.1f}"/>')
         parts.append(f'<text class="tick" x="{left - 6}" y="{up(v) + 4:.1f}" text-anchor="end">{v:g}</text>')
@@ -144,8 +191,9 @@ def curves(lines: Sequence[tuple[str, Sequence[float]]], *, y: str) -> str:
     return "".join([*parts, "</svg>"])
 
 
-def _frame(width: int, height: int, what: str, more: str = "") -> str:
+def frame(width: int, height: int, what: str, more: str = "") -> str:
+    """The opening tag of a picture."""
     return f'<svg class="picture {more}" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(what, quote=True)}">'
 
 
-__all__ = ["COLOURS", "Point", "arena", "curves", "scatter", "ticks"]
+__all__ = ["COLOURS", "Point", "arena", "curves", "frame", "history", "scatter", "ticks"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -63,4 +63,19 @@ class Evolution:
         return {name: k for name, k in parent.choices.items() if name != anew}
 
 
-__all__ = ["Evolution", "Random", "Strategy", "Tried"]
+STRATEGIES: dict[str, Callable[[], Strategy]] = {"random": Random, "evolution": Evolution}
+"""By the names that commands take, with their defaults."""
+
+
+def named(name: str) -> Strategy:
+    """The strategy of that name.
+
+    >>> named("evolution")
+    Evolution(population=16, sample=4)
+    """
+    if name not in STRATEGIES:
+        raise StateError(f"the strategy {name!r} is unknown, expected one of {', '.join(STRATEGIES)}")
+    return STRATEGIES[name]()
+
+
+__all__ = ["STRATEGIES", "Evolution", "Random", "Strategy", "Tried", "named"]

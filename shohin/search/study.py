@@ -29,7 +29,7 @@ from shohin.deploy.measure import measure
 from shohin.deploy.stored import save
 from shohin.ops import random
 from shohin.search.space import Space, Trial
-from shohin.search.strategies import Random, Strategy
+from shohin.search.strategies import Random, Strategy, named
 from shohin.targets import get_target
 from shohin.train import digest
 
@@ -40,7 +40,8 @@ NUMBERS = ("flash", "ram", "instructions")
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """One finished trial: flash, ram and instructions ``predicted`` before training and ``measured`` after it (``ram``
-    is arena and variables, on a board the painted stack too); ``rejected`` says why it does not fit, or is empty."""
+    is arena and variables, on a board the painted stack too); ``rejected`` says why it does not fit, or is empty; ``plan`` is the
+    plan as it prints."""
 
     number: int
     picks: Mapping[str, str]
@@ -51,6 +52,7 @@ class Record:
     measured: Mapping[str, Any]
     rejected: str
     folder: str
+    plan: str = ""
 
     @property
     def choices(self) -> dict[str, int]:
@@ -137,8 +139,9 @@ def search(
     trials: int = 64,
     run: str | Path,
     seed: int = 0,
-    strategy: Strategy | None = None,
+    strategy: Strategy | str | None = None,
     fork: bool = False,
+    progress: Callable[[Study], None] | None = None,
 ) -> Study:
     """Tries up to ``trials`` different ways through ``build`` and returns the study.
 
@@ -148,15 +151,16 @@ def search(
         score: ``score(net)`` trains the module (after ``plan.apply``) in place and returns a number, higher is better.
         calibration: a data set or array, for the plans and for the measured inferences.
         run: the folder of the search; started again with the same ``build``, the search goes on.
-        strategy: ``Random()`` (the default), ``Evolution()``, or anything with their ``propose``.
+        strategy: ``Random()`` (the default), ``Evolution()``, anything with their ``propose``, or a name (``strategies.STRATEGIES``).
         fork: begin anew in a folder that holds another search; the old log stays beside the new one.
+        progress: called with the study so far when the log has been read, and after each trial.
 
     Raises:
         StateError: ``build``, device, budget, seed or strategy differ from the search in the folder.
     """
     get_target(device)
     folder = Path(run)
-    strategy = Random() if strategy is None else strategy
+    strategy = named(strategy) if isinstance(strategy, str) else Random() if strategy is None else strategy
     header = {"strategy": repr(strategy), "build": digest.function(build), "device": device, "budget": str(budget), "seed": str(seed)}
     log = _Log(folder, header, fork)
     space, records = Space(seed), list(log.records)
@@ -164,6 +168,8 @@ def search(
         for k, size in enumerate(r.options.values()):
             space.sizes[r.path[:k]] = size
         space.done(r.path)
+    told = progress or (lambda study: None)
+    told(Study(Records(records), budget))
     for number in range(len(records), trials):
         if space.exhausted:
             break
@@ -172,7 +178,17 @@ def search(
         space.done(record.path)
         log.append(record)
         records.append(record)
+        told(Study(Records(records), budget))
     return Study(Records(records), budget)
+
+
+def built(build: Callable[[Trial], Any], trial: Trial) -> tuple[Module, Plan]:
+    """The network and the plan that ``build`` gives, the empty one if it gives none. Raises ``StateError`` for anything else."""
+    made = build(trial)
+    net, plan = made if isinstance(made, tuple) else (made, Plan([]))
+    if not isinstance(net, Module) or not isinstance(plan, Plan):
+        raise StateError(f"build gives {type(net).__name__} and {type(plan).__name__}, not a network and a Plan")
+    return net, plan
 
 
 def _one(
@@ -189,11 +205,10 @@ def _one(
     to, value, why = folder / "trials" / str(trial.number), None, ""
     predicted: dict[str, Any] = {}
     measured: dict[str, Any] = {}
+    said = ""
     try:
-        made = build(trial)
-        net, plan = made if isinstance(made, tuple) else (made, Plan([]))
-        if not isinstance(net, Module) or not isinstance(plan, Plan):
-            raise StateError(f"build gives {type(net).__name__} and {type(plan).__name__}, not a network and a Plan")
+        net, plan = built(build, trial)
+        said = str(plan)
         small = plan.apply(net, calibration=calibration)
         x = next(batches(calibration))[0][:2]
         with tempfile.TemporaryDirectory(prefix="shohin-search-") as probe:
@@ -219,6 +234,7 @@ def _one(
         measured=measured,
         rejected=why,
         folder=str(to) if measured else "",
+        plan=said,
     )
 
 
@@ -289,4 +305,4 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-__all__ = ["Record", "Records", "Study", "search"]
+__all__ = ["Record", "Records", "Study", "built", "search"]

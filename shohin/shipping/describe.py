@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from shohin.compress import Plan
-from shohin.core.errors import QuantizationError
+from shohin.core.errors import QuantizationError, ShohinError
 from shohin.deploy.cost import places_of
 from shohin.deploy.values import float_values
 from shohin.shipping.subject import Subject
 
 
-def description(subject: Subject, head: str, plan: Plan) -> str:
-    """A line a layer in the order of execution, and what ``plan`` does where, with its reasons; ``net.imported`` is printed
+def description(subject: Subject, head: str, plans: Mapping[str, Plan]) -> str:
+    """A line a layer in the order of execution, and what each plan does where, with its reasons; ``net.imported`` is printed
     where the network was imported.
 
     Raises:
-        QuantizationError: ``plan`` cannot be carried out; all places at once.
+        QuantizationError: the only plan cannot be carried out; all places at once.
     """
     net, shape = subject.net, subject.shape
     modules, cells = net.modules(), net.cells()
@@ -36,12 +38,20 @@ def description(subject: Subject, head: str, plan: Plan) -> str:
     widths = [max(len(r[k]) for r in rows) for k in range(5)]
     lines = [" ".join([*(c.ljust(w) for c, w in zip(r[:3], widths)), *(c.rjust(w + 2) for c, w in zip(r[3:], widths[3:]))]).rstrip() for r in rows]
     origin = getattr(net, "imported", None)
-    reasons = plan.explain(net, subject.calibration[:2])
-    refused = [line for line in reasons.splitlines() if line.startswith("refused: ")]
-    if refused:
-        raise QuantizationError("\n".join(line.removeprefix("refused: ") for line in refused))
+    told = []
+    for name, plan in plans.items():
+        try:
+            reasons = plan.explain(net, subject.calibration[:2])
+            refused = [line for line in reasons.splitlines() if line.startswith("refused: ")]
+            if refused:
+                raise QuantizationError("\n".join(line.removeprefix("refused: ") for line in refused))
+        except ShohinError as error:
+            if len(plans) == 1:
+                raise
+            reasons = f"cannot be carried out: {error}"
+        told += ["", *([name] if len(plans) > 1 else []), f"{plan}", reasons]
     first = f"{head}: input {' x '.join(map(str, shape))}"
-    return "\n".join([first, *([] if origin is None else [str(origin)]), *lines, "", f"{plan}", reasons, ""])
+    return "\n".join([first, *([] if origin is None else [str(origin)]), *lines, *told, ""])
 
 
 __all__ = ["description"]

@@ -2,7 +2,7 @@
 any moment goes on where it was.
 
     ship.json            what is shipped, by digests (written first)
-    candidates/NAME/     record.json (written last), network.safetensors, a folder of C a device
+    candidates/NAME/     recipe.txt (what is made), record.json (written last), network.safetensors, a folder of C a device
     probes.json          sizes of networks that were only exported
     artefact/            the C of the candidate that fits best
     checkpoint.safetensors, result.json, report.html
@@ -21,7 +21,8 @@ from shohin.core.errors import CheckpointError, DeployError
 from shohin.targets.toolchain import atomic
 from shohin.train import digest
 
-HEAD, RECORD, PROBES = "ship.json", "record.json", "probes.json"
+NOUNS = {"ship": "shipment"}
+HEAD, RECORD, PROBES, RECIPE = "ship.json", "record.json", "probes.json", "recipe.txt"
 
 
 class Kept:
@@ -31,20 +32,20 @@ class Kept:
         DeployError: it holds something else, or a shipment of another network, data or device (``fresh`` replaces that).
     """
 
-    def __init__(self, path: str | Path, parts: Mapping[str, str], *, fresh: bool = False) -> None:
+    def __init__(self, path: str | Path, parts: Mapping[str, str], *, fresh: bool = False, job: str = "ship") -> None:
         self.path = Path(path)
         head = self.path / HEAD
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             there = sorted(p.name for p in self.path.iterdir())
         except OSError as error:
-            raise DeployError(f"ship: cannot write to {self.path}: {error.strerror}; choose another folder (--out)") from error
+            raise DeployError(f"{job}: cannot write to {self.path}: {error.strerror}; choose another folder (--out)") from error
         if there and not head.is_file():
-            raise DeployError(f"ship: {self.path} holds something else ({', '.join(there[:3])}); choose another folder (--out)")
+            raise DeployError(f"{job}: {self.path} holds something else ({', '.join(there[:3])}); choose another folder (--out)")
         old = _read(head).get("parts", {}) if head.is_file() else parts
         changed = digest.differences(old, parts, digest.PYTHON)
         if changed and not fresh:
-            raise DeployError(f"ship: {self.path} holds another shipment, it differs in {'; '.join(changed)}. Choose another folder "
+            raise DeployError(f"{job}: {self.path} holds another {NOUNS.get(job, job)}, it differs in {'; '.join(changed)}. Choose another folder "
                               "(--out), or begin anew (--fresh)")  # fmt: skip
         if fresh:
             for name in ("candidates", "artefact"):
@@ -55,16 +56,24 @@ class Kept:
     def folder(self, name: str) -> Path:
         return self.path / "candidates" / re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
-    def record(self, name: str, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-        """The record of a candidate: the finished one, else made now and kept."""
-        found = self.folder(name) / RECORD
-        if not found.is_file():
-            (self.folder(name)).mkdir(parents=True, exist_ok=True)
-            _write(found, make(self.folder(name)))
-        return {**_read(found), "folder": str(self.folder(name))}  # a shipment may be moved
+    def record(self, name: str, make: Callable[[Path], dict[str, Any]], *, recipe: str = "") -> dict[str, Any]:
+        """The record of a candidate: the finished one of the same ``recipe``, else made now and kept."""
+        home = self.folder(name)
+        if not self.has(name, recipe=recipe):
+            if (home / RECIPE).is_file() and (home / RECIPE).read_text(encoding="utf-8") != recipe:
+                shutil.rmtree(home)
+            home.mkdir(parents=True, exist_ok=True)
+            with atomic(home / RECIPE) as temporary:
+                temporary.write_text(recipe, encoding="utf-8")
+            _write(home / RECORD, make(home))
+        return {**_read(home / RECORD), "folder": str(home)}  # a shipment may be moved
 
-    def has(self, name: str) -> bool:
-        return (self.folder(name) / RECORD).is_file()
+    def has(self, name: str, *, recipe: str | None = None) -> bool:
+        """Is the candidate finished, and of this recipe (None: of any)?"""
+        home = self.folder(name)
+        if not (home / RECORD).is_file():
+            return False
+        return recipe is None or not (home / RECIPE).is_file() or (home / RECIPE).read_text(encoding="utf-8") == recipe
 
     def probe(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Numbers under a name, computed once."""

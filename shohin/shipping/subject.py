@@ -50,7 +50,7 @@ class Subject:
         return self.test if self.labels is None else Dataset(self.test, self.labels)
 
 
-def subject_of(net: Module | Task, data: Any = None, reading: Reading = PLAIN) -> Subject:
+def subject_of(net: Module | Task, data: Any = None, reading: Reading = PLAIN, judged: int = JUDGED) -> Subject:
     """Network and data together, checked on two examples.
 
     ``data`` is a ``Dataset``, an array (n, ...), or a path that ``read_folder`` takes; a ``Task`` has its own. Data that is
@@ -64,19 +64,19 @@ def subject_of(net: Module | Task, data: Any = None, reading: Reading = PLAIN) -
         if data is not None:
             raise DataError("ship: a task brings its own data; leave data out, or give task.model")
         task, model = net, net.model
-        made = Subject(net=model, calibration=task.train.x[:CALIBRATION], test=task.test.x[:JUDGED], labels=task.test.y[:JUDGED],
+        made = Subject(net=model, calibration=task.train.x[:CALIBRATION], test=task.test.x[:judged], labels=task.test.y[:judged],
                        train=task.train, loss=task.loss, metric=task.metric, augment=task.augment)  # fmt: skip
     else:
         if not isinstance(net, Module):
             raise StateError(f"ship: the network is {type(net).__name__}, expected an nn.Module or a Task")
-        made = _halved(net, data, reading)
+        made = _halved(net, data, reading, judged)
     if isinstance(made.net, Quantized):
         raise QuantizationError("ship: the network is quantized already; give the float network that it was made of, or sh.export it")
     _runs(made)
     return made
 
 
-def _halved(net: Module, data: Any, reading: Reading) -> Subject:
+def _halved(net: Module, data: Any, reading: Reading, judged: int) -> Subject:
     if data is None:
         raise DataError("ship: no data; give some hundred inputs as data= (--data DIR, .npy or .npz): grids are found on them")
     if isinstance(data, str | Path):
@@ -92,7 +92,7 @@ def _halved(net: Module, data: Any, reading: Reading) -> Subject:
         labelled = data.y.ndim == 1 and data.y.dtype.kind in "iu"
     notes = () if len(data) >= 4 else (f"{len(data)} example(s): the same ones calibrate and judge",)
     first, second = (data, data) if notes else (data[::2], data[1::2])
-    first, second = first[:], second[:JUDGED]
+    first, second = first[:], second[:judged]
     return Subject(net=net, calibration=first.x[:CALIBRATION], test=second.x, labels=second.y if labelled else None,
                    train=first if labelled else None, notes=notes)  # fmt: skip
 

@@ -30,6 +30,7 @@ from shohin.compress.table import Tabling
 from shohin.compress.weights import WeightMethod
 from shohin.core.cells import Param
 from shohin.core.errors import PlanError
+from shohin.core.module import mode
 from shohin.testing.conformance import NotApplicable, Problem
 from shohin.testing.primitive import Report
 
@@ -69,7 +70,9 @@ def _small(method: WeightMethod, *more: Any) -> Any:
 
 
 def _effective(net: Any) -> dict[str, Array]:
-    return {f"{path}.weight": layer.weight.numpy() for path, layer in net.modules().items() if path and hasattr(layer, "weight")}
+    """The weights of evaluation."""
+    with mode(net, training=False):
+        return {f"{path}.weight": layer.weight.numpy() for path, layer in net.modules().items() if path and hasattr(layer, "weight")}
 
 
 def _masks(net: Any) -> dict[str, Array]:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from shohin.cli import app, demo_job
+from shohin.cli import app, demo_all, demo_job
+from shohin.compress.demos import plans
 from shohin.data import Dataset
 from shohin.nn.models import DSCNN
 
@@ -76,3 +77,34 @@ def test_what_goes_wrong_is_said(tiny: Path, arguments: list[str], said: str) ->
 def test_devices_and_doctor() -> None:
     assert "cortex-m55" in RUN.invoke(app, ["devices"]).output
     assert "processor" in RUN.invoke(app, ["doctor"]).output
+
+
+@pytest.mark.slow
+def test_all_methods_in_one_report(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two methods in the registry, then a third: the two are kept."""
+    words = ["demo", "--all", "--quick", "--device", "host", "--run", str(tiny)]
+    some = dict(list(plans().items())[::5])
+    first = dict(list(some.items())[:2])
+    monkeypatch.setattr(demo_all, "plans", lambda: first)
+    done = RUN.invoke(app, words)
+    assert done.exit_code == 0, done.output
+    result = json.loads((tiny / "all" / "result.json").read_text())
+    names = [c["name"] for c in result["candidates"]]
+    assert names == ["float32", *first, "distilled"] and not result["claim"] and not result["skipped"]
+    for c in result["candidates"]:
+        assert 0 <= c["test_accuracy"] <= 1 and (c["name"] == "float32" or c["differing"]["value"] == 0)
+    monkeypatch.setattr(demo_all, "plans", lambda: dict(list(some.items())[:3]))
+    more = RUN.invoke(app, words)
+    assert more.exit_code == 0 and more.output.count("kept from before") == 5, more.output
+    page = (tiny / "all" / "report.html").read_text()
+    assert all(f"small: {name}" in page for name in [*list(some)[:3], "distilled"]) and "which claims nothing" in page
+
+
+@pytest.mark.slow
+def test_every_method_of_the_registry(tiny: Path) -> None:
+    done = RUN.invoke(app, ["demo", "--all", "--quick", "--device", "host", "--run", str(tiny)])
+    assert done.exit_code == 0, done.output
+    result = json.loads((tiny / "all" / "result.json").read_text())
+    refused = [line.split(": ")[1] for line in result["skipped"]]
+    assert all("would need" in line for line in result["skipped"]), "only factors that would not pay on this small network"
+    assert [c["name"] for c in result["candidates"]] == ["float32", *(n for n in plans() if n not in refused), "distilled"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -31,7 +32,7 @@ def transpose(b: Builder, x: Value, perm: Sequence[int]) -> Value:
     if sorted(perm) != list(range(x.rank)):
         raise ForeignError(f"perm {tuple(perm)} is not an order of {x.rank} dims")
     if x.data is not None:
-        return constant(np.transpose(x.data, perm), x.name)
+        return replace(constant(np.transpose(x.data, perm), x.name), grid=None if x.grid is None else np.transpose(x.grid, perm))
     to = layout.inverse(perm)
     return renamed(x, tuple(x.shape[d] for d in perm), tuple(to[d] for d in x.order))
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from shohin import nn
+from shohin.compress.operators.given import OnGrid
+from shohin.compress.weights import reparametrize
 from shohin.core import dtypes
 from shohin.core.cells import Param
 from shohin.core.errors import ForeignError
@@ -67,13 +69,17 @@ def conv(b: Builder, x: Value, w: Value, bias: Value | None, *, stride: Sequence
         else:
             kind = (nn.ConvTranspose1d if one else nn.ConvTranspose2d) if transposed else (nn.Conv1d if one else nn.Conv2d)
             layer = kind(x.shape[1], outputs, size, groups=groups, bias=False, **settings)
-        return filled(layer, weight, data_of(bias))
+        return filled(layer, weight, data_of(bias), None if w.grid is None else np.transpose(w.grid, last))
 
     path = b.new_layer("conv", ("conv", transposed, identity(w), identity(bias), *sorted(attrs.items())), make, () if bias is not None else ("bias",))
     return b.layer(path, [b.lay(x, order)], order)
 
 
-def filled(layer: Any, weight: Any, bias: Any) -> Any:
+def filled(layer: Any, weight: Any, bias: Any, grid: Any = None) -> Any:
+    """``grid``: the scales of weights that the origin holds as integers; the layer keeps to them if there is one for all or one an
+    output channel."""
+    if grid is not None and len(grid) == grid.size:
+        reparametrize(layer, "weight", OnGrid(tuple(grid.reshape(-1).tolist())))
     layer.weight = Param(np.ascontiguousarray(weight))
     layer.bias = None if bias is None else Param(np.ascontiguousarray(bias).reshape(-1))
     return layer
@@ -115,7 +121,7 @@ def linear(b: Builder, x: Value, w: Value, bias: Value | None, *, alpha: float =
 
     def make() -> nn.Module:
         layer = nn.Linear(w.shape[1], w.shape[0], bias=False)
-        return filled(layer, weight, scaled(data_of(bias), beta))
+        return filled(layer, weight, scaled(data_of(bias), beta), w.grid if alpha == 1 else None)
 
     path = b.new_layer("linear", ("linear", identity(w), identity(bias), w.shape, alpha, beta, columns), make, () if bias is not None else ("bias",))
     if source.order[-1] != source.rank - 1:
@@ -168,16 +174,10 @@ def _unflattened(b: Builder, x: Value) -> tuple[Value, Any] | None:
 def matmul(b: Builder, x: Value, y: Value) -> Value:
     """The product over the last dim of x and the last but one of y; leading dims broadcast."""
     if known(y) and y.rank == 2 and x.data is None and x.rank >= 1:
-        return linear(b, x, _turned(y), None)
+        return linear(b, x, arrange.transpose(b, y, (1, 0)), None)
     (p, ta), (q, tb) = (_sides(b, v) for v in (x, y))
     rank = max(x.rank, y.rank) if min(x.rank, y.rank) > 1 else max(x.rank, y.rank) - 1
     return b.emit(_matmul, [p, q], layout.plain(rank), {"transpose_a": ta, "transpose_b": tb})
-
-
-def _turned(w: Value) -> Value:
-    assert w.data is not None
-    return constant(w.data.T, w.name)
-
 
 def _sides(b: Builder, v: Value) -> tuple[Value, bool]:
     """The operand as it lies if that is its own order or its transpose."""
@@ -186,12 +186,10 @@ def _sides(b: Builder, v: Value) -> tuple[Value, bool]:
         return Value(shape=layout.stored(v.shape, v.order), dtype=v.dtype, order=layout.plain(r), key=v.key), True
     return b.plain(v), False
 
-
 def _matmul(a: Any, b: Any, transpose_a: bool, transpose_b: bool) -> Any:
     if transpose_a and a.ndim > 2 and b.ndim == 2:
         a, transpose_a = move.matrix_transpose(a), False
     return ops.matmul(a, b, transpose_a=transpose_a, transpose_b=transpose_b)
-
 
 def embedding(b: Builder, w: Value, indices: Value) -> Value:
     """Rows of w (rows, features), which are not counted from the end, at ``indices``."""
@@ -205,7 +203,6 @@ def embedding(b: Builder, w: Value, indices: Value) -> Value:
 
     path = b.new_layer("embedding", ("embedding", identity(w)), make)
     return b.layer(path, [b.plain(indices)], layout.plain(indices.rank + 1))
-
 
 def attention(b: Builder, q: Value, k: Value, v: Value, mask: Value | None, *, causal: bool, scale: float | None) -> Value:
     """``softmax(q k' scale + mask) v``; a mask of bools says where a query may look, one of zeros and minus infinities likewise, any other
@@ -222,22 +219,18 @@ def attention(b: Builder, q: Value, k: Value, v: Value, mask: Value | None, *, c
     scores = elementwise(b, math.add, elementwise(b, math.multiply, scores, by), mask)
     return matmul(b, b.emit(F.softmax, [b.plain(scores)], layout.plain(scores.rank), {"axis": -1}), v)
 
-
 def add(b: Builder, x: Value, y: Value, x_once: bool, y_once: bool) -> Value:
     """``x + y``; a vector over the channels of a layer without bias, whose result nobody else reads, becomes its bias."""
     return _with(b, "bias", math.add, x, y, x_once, y_once)
 
-
 def multiply(b: Builder, x: Value, y: Value, x_once: bool, y_once: bool) -> Value:
     """``x y``; a vector after a normalization without a weight, whose result nobody else reads, becomes its weight."""
     return _with(b, "weight", math.multiply, x, y, x_once, y_once)
-
 
 def _with(b: Builder, name: str, f: Any, x: Value, y: Value, x_once: bool, y_once: bool) -> Value:
     for v, w, once in ((x, y, x_once), (y, x, y_once)):
         if once and b.take(v, name, w):
             return v
     return elementwise(b, f, x, y)
-
 
 __all__ = ["add", "attention", "conv", "data_of", "embedding", "filled", "known", "linear", "matmul", "multiply"]

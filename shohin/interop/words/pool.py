@@ -12,6 +12,7 @@ from shohin.core import dtypes
 from shohin.core.errors import ForeignError
 from shohin.interop import layout
 from shohin.interop.builder import Builder, Value
+from shohin.interop.network import Step
 from shohin.interop.words.reduce import reduced
 from shohin.nn.resize import Along, resize
 from shohin.ops import linear, math, move
@@ -88,6 +89,11 @@ def _pooled(x: Any, f: Callable[..., Any], kernel: Any, stride: Any, padding: An
     attrs = {k: ((0, 0), *v) if k == "before" else v for k, v in attrs.items()}
     y = f(move.expand_dims(x, axis=1), (1, *kernel), (1, *stride), ((0, 0), *padding), (1, *dilation), **attrs)
     return move.squeeze(y, 1)
+
+
+def is_max(step: Step) -> bool:
+    """Does it choose among elements?"""
+    return step.call is _pooled and step.attrs["f"] is _max
 
 
 def _max(x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Any:

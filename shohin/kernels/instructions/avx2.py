@@ -67,10 +67,16 @@ BYTES = Bytes(
     type="__m128i", load="_mm_loadu_si128((const __m128i *)({at}))", store="_mm_storeu_si128((__m128i *)({at}), {value})", fill="_mm_set1_epi8({value})", larger=LARGER,
 )  # fmt: skip
 LOOKUP = "_mm_storeu_si128((__m128i *)to, _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)book), _mm_loadu_si128((const __m128i *)own)));"
+PICK = """\
+for (long h = 0; h < 16; h += 8) {
+      const __m256i k = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(own + h)));
+      const __m256 lo = _mm256_permutevar8x32_ps(_mm256_loadu_ps(book), k), hi = _mm256_permutevar8x32_ps(_mm256_loadu_ps(book + 8), k);
+      _mm256_storeu_ps(to + h, _mm256_blendv_ps(lo, hi, _mm256_castsi256_ps(_mm256_slli_epi32(k, 28))));
+    }"""
 
 SET = InstructionSet(
     name="AVX2", doc="x86-64-v3", rank=40, guard=GUARD, header="immintrin.h", mcpu="x86_64_v3", features=frozenset({"avx2"}),
     instructions=(MADD, WIDEN, LARGER), dot=DOT, requant=REQUANT,
     bytes=BYTES,
-    taps={n: x86.taps(n, 16) for n in (3, 2, 1)}, lookup=LOOKUP,
+    taps={n: x86.taps(n, 16) for n in (3, 2, 1)}, lookup=LOOKUP, pick=PICK,
 )  # fmt: skip

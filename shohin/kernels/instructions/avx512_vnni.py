@@ -55,4 +55,5 @@ SET = InstructionSet(
         close="shohin_q8_close({0}, {1}, {2}, {3}, {bias}, {at});", helpers=_CLOSE, unsigned=True, zero="_mm512_set1_epi8(-128)",
     ),
     bytes=avx2.BYTES, requant=_REQUANT, taps={n: x86.taps(n, 32, 16) for n in (4, 2, 1)}, lookup=avx2.LOOKUP,
+    pick="_mm512_storeu_ps(to, _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)own)), _mm512_loadu_ps(book)));",
 )  # fmt: skip

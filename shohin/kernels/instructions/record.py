@@ -112,7 +112,8 @@ class InstructionSet:
     Empty fields are plain C: ``requant`` is the body of ``shohin_q8_requant`` (``qcommon``; where the condition
     ``requant_guard`` holds too), ``taps`` has by number of positions the function ``shohin_q8_taps<n>`` of depthwise sums (``qdepthwise``), 1 among
     them, ``bytes`` serves pools (``qpool``), ``copy`` is an expression that moves 16 bytes from ``{at}`` to ``{to}``,
-    ``lookup`` a statement that brings the 16 bytes ``book[own[i]]`` to ``to``, for numbers ``own`` below 16; it may read 16 bytes of the book.
+    ``lookup`` a statement that brings the 16 bytes ``book[own[i]]`` to ``to``, for numbers ``own`` below 16; it may read 16 bytes of the book;
+    ``pick`` the same for 16 floats (``numbered``).
     """
 
     name: str
@@ -131,6 +132,7 @@ class InstructionSet:
     bytes: Bytes | None = None
     copy: str = ""
     lookup: str = ""
+    pick: str = ""
 
     @property
     def macro(self) -> str:
