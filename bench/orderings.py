@@ -139,8 +139,9 @@ def main() -> None:
             file.write(json.dumps(rows[-1]) + "\n")
         print(f"seed {row['seed']}  {row['ordering']}: {row['side']:20} {100 * row['accuracy']:.2f}  ({row['seconds']:.0f} s)", flush=True)
 
+    every = [("float32", "float32"), *((n, s.name) for n in wanted for s in ORDERINGS[n].sides)]
     for seed in range(asked.seeds):
-        if all((n, s.name, seed) in done for n in ("float32", *wanted) for s in (ORDERINGS[n].sides if n in ORDERINGS else (Side("float32", lambda n, f: []),))):
+        if all((*pair, seed) in done for pair in every):
             continue
         started = time.perf_counter()
         task = float_network(asked, seed)

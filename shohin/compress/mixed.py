@@ -141,11 +141,14 @@ class _Search:
         return plan.apply(self.net, calibration=calibration).eval()
 
     def plan(self, choice: Choice) -> list[tuple[str, Method | None]]:
-        """The rules of a choice; a layer inside of another comes after it."""
+        """The rules of a choice; a layer inside of another comes after it, and a slot that a candidate leaves open is cleared."""
         rules: list[tuple[str, Method | None]] = [("*", m) for m in self.candidates[0]]
+        slots = [{m.slot for m in candidate} for candidate in self.candidates]
         for place, c in sorted(zip(self.places, choice, strict=True), key=lambda item: item[0].count(".")):
-            if c or any(place.startswith(f"{other}.") for other in self.places):
-                rules += [(escape(place), None), *((escape(place), m) for m in self.candidates[c])]
+            within = any(place.startswith(f"{other}.") for other in self.places)
+            if c or within:
+                clear: list[tuple[str, Method | None]] = [] if not within and slots[0] <= slots[c] else [(escape(place), None)]
+                rules += [*clear, *((escape(place), m) for m in self.candidates[c])]
         return rules
 
     # -- what is known of places
