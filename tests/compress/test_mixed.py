@@ -45,11 +45,12 @@ def kept(tmp_path_factory):
 
 @pytest.fixture
 def fast(monkeypatch):
-    """A meter that compiles nothing: flash is the exact constants and 5,000 bytes, what is measured 300 more."""
+    """A meter that compiles nothing: flash is the exact constants and 5,000 bytes, what is measured 300 more; fewer bits are slower."""
 
     def read(net, xs, names, *, measured):
         constants = sum(p.constants for p in layers_of(exported_graph(net, examples(xs))))
-        return {n: constants + (0 if n == "constants" else 5300 if measured else 5000) for n in names}
+        takes = {"constants": constants, "flash": constants + (5300 if measured else 5000), "ms": (20_000 - constants) / (9e4 if measured else 1e5)}
+        return {n: takes[n] for n in names}
 
     found = {"meter": lambda device: read, "assignment": provided("assignment")}
     monkeypatch.setattr(sys.modules["shohin.compress.mixed"], "provided", found.__getitem__)
@@ -173,6 +174,15 @@ def test_activations_are_wide_where_the_board_has_room(x, name):
     assert plan.measured[name] <= (wide + narrow) / 2 < wide
     assert len(set(plan.choice.values())) == 2  # some layers are narrow, not all
     assert plan.loss < measures.noise(net, x)(Plan([("*", pair[1])]).apply(net, calibration=x).eval())
+
+
+def test_two_limits_that_pull_apart(x, kept, fast):
+    """Flash asks for few bits, ms for many: both hold, as measured, or the error has both."""
+    plan = mixed(network(), WIDTHS, calibration=x, budget=Budget(flash=12_000, ms=0.16), device="cortex-m55", run=kept)
+    assert plan.measured["flash"] <= 12_000 and plan.measured["ms"] <= 0.16 and "0.16 ms" in str(plan)
+    assert {m[0].w for m in plan.choice.values()} > {8}
+    with pytest.raises(BudgetError, match=r"cannot be met with these 3 candidates.*(flash|ms)"):
+        mixed(network(), WIDTHS, calibration=x, budget=Budget(flash=12_000, ms=0.13), device="cortex-m55", run=kept)
 
 
 def test_candidates_of_several_slots(x, fast):
