@@ -77,8 +77,8 @@ def mixed(net: Module, candidates: Sequence[Method | Sequence[Method]], *, calib
     >>> from shohin import nn
     >>> net, x = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4)), np.eye(16, dtype=np.float32)
     >>> plan = mixed(net, [Quantize(w=8), Quantize(w=4)], calibration=x, budget=Budget(flash="64 kB"), device="cortex-m55")
-    >>> plan, plan.measured["flash"] < 64_000
-    (Plan('*': Quantize(w=8)), True)
+    >>> [m.w for (m,) in plan.choice.values()], plan.measured["flash"] < 64_000
+    ([8, 8], True)
     """
     choices = _candidates(candidates)
     if by not in LOSSES:
