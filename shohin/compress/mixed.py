@@ -60,8 +60,8 @@ def mixed(net: Module, candidates: Sequence[Method | Sequence[Method]], *, calib
 
     A candidate is a ``Quantize``, or a list of methods of one with others before it (a table, a mask). The first one is the rule of the
     whole network: what has no weights takes it, and each layer's loss is measured with all others on it. The losses of layers are summed,
-    and the sum is minimized by an integer program under the budget: flash by the bytes of each layer as they are stored and the code that
-    a candidate needs once; instructions as an emulator counts them, or by the cost model; ms by the cost model, after each candidate was timed; ram by the widths of the values that are alive at each step, and what kernels need to unpack. The artefact of what comes out is then made and measured, and the program corrected by the difference until a real one fits.
+    and the sum is minimized by an integer program under the budget: flash by the bytes of each layer as they are stored and the code of
+    the kernel it needs, once; instructions as an emulator counts them, or by the cost model; ms by the cost model, after each candidate was timed; ram by the widths of the values that are alive at each step, and what kernels need to unpack. The artefact of what comes out is then made and measured, and the program corrected by the difference until a real one fits.
 
     Args:
         by: the loss. ``kl``: of the output's distribution, ``noise``: of any output (the reciprocal of its signal to noise), ``fisher``: of
@@ -130,9 +130,9 @@ class _Search:
         self.solver = provided("assignment")
         self.xs = tuple(x[:1] for x in next(batches(self.calibration)))
         self.names = tuple(self.budget.limits())
-        self.counted = tuple("constants" if n == "flash" else n for n in self.names)
-        first = self.apply(Plan([("*", m) for m in self.candidates[0]]), few(self.calibration))
-        self.places = list(dict.fromkeys(module_of(s.place) for s in contractions(first)))
+        self.counted = (*self.names, *(["constants"] if "flash" in self.names else []))
+        self.first = self.apply(Plan([("*", m) for m in self.candidates[0]]), few(self.calibration))
+        self.places = list(dict.fromkeys(module_of(s.place) for s in contractions(self.first)))
         if not self.places:
             raise PlanError("mixed: the network has no layer whose weights are quantized; there is nothing to choose")
 
@@ -182,29 +182,32 @@ class _Search:
     # -- the program
     def rows(self, base: _Trial, found: Mapping[tuple[int, int], _Trial]) -> list[Any]:
         """What choices take, by the budget's names."""
-        everywhere = [self.apply(Plan([("*", m) for m in candidate]), few(self.calibration)) for candidate in self.candidates]
-        taken = [self.meter(small, self.xs, ("flash",), measured=False) if "flash" in self.names else {} for small in everywhere]
-        whole = {**base.amounts, **taken[0]}
-        made: list[Any] = []
-        for name, counted in zip(self.names, self.counted, strict=True):
-            none = np.zeros(len(self.candidates))
-            amounts = np.zeros((len(self.places), len(self.candidates)))
+        shape = len(self.places), len(self.candidates)
+        rows: list[Any] = []
+
+        def beyond(counted: str) -> Array:
+            amounts = np.zeros(shape)
             for at, trial in found.items():
                 amounts[at] = trial.amounts[counted] - base.amounts[counted]
-            if name == "ram":  # a peak: of what is alive at a step, or where a place's kernel works
-                made += [self.solver.Row("ram", fixed + whole["ram"], wide, none) for fixed, wide in self._alive(everywhere[0])]
-                own = np.where(amounts > 0, amounts + whole["ram"], 0.0)
-                made += [self.solver.Row("ram", 0.0, own * (np.arange(len(own)) == p)[:, None], none) for p in range(len(own)) if own[p].any()]
-                continue
-            if name == "flash":
-                code = np.array([t["flash"] for t in taken]) - whole["flash"] - amounts.sum(0)
-                none = np.maximum(code, 0.0)
-            made.append(self.solver.Row(name, whole[name], amounts, none))
-        return made
+            return amounts
 
-    def _alive(self, small: Quantized) -> list[tuple[float, Array]]:
+        for name in self.names:
+            row = lambda fixed, amounts, shared=None, name=name: rows.append(self.solver.Row(name, fixed, amounts, np.zeros(shape) if shared is None else shared))
+            whole, amounts = base.amounts[name], beyond(name)
+            if name == "flash":  # what is no constant is the code of a kernel
+                row(whole, beyond("constants"), np.maximum(amounts - beyond("constants"), 0.0))
+            elif name == "ram":  # a peak: of what is alive at a step, or where a place's kernel works
+                for fixed, widths in self._alive():
+                    row(whole + fixed, widths)
+                for p in np.flatnonzero((amounts > 0).any(1)):
+                    row(0.0, np.where((amounts > 0) & (np.arange(len(amounts)) == p)[:, None], whole + amounts, 0.0))
+            else:
+                row(whole, amounts)
+        return rows
+
+    def _alive(self) -> list[tuple[float, Array]]:
         """By step the bytes that are alive beyond the most there are with the first candidate everywhere, and what candidates add."""
-        program = small._latest()
+        program = self.first._latest()
         widths = np.array([next(m.a for m in c if isinstance(m, Quantize)) for c in self.candidates])
         last = {k: i for i, s in enumerate(program.steps) for k in s.inputs} | dict.fromkeys(program.outputs, len(program.steps))
         first = {k: i for i, s in enumerate(program.steps) for k in made(s)} | dict.fromkeys(program.inputs, 0)
@@ -222,7 +225,7 @@ class _Search:
         return [(bytes_ - most, amounts) for bytes_, amounts in found.values()]
 
     def best(self) -> Mixed:
-        """The solution whose artefact fits, of those that the corrections lead to the one that loses least."""
+        """Of the artefacts that fit, those of one candidate everywhere and those that the corrections lead to, the one that loses least."""
         base, found = self.trials()
         rows = self.rows(base, found)
         loss = np.zeros((len(self.places), len(self.candidates)))
@@ -239,17 +242,16 @@ class _Search:
             small = self.apply(Plan(self.plan(choice)), self.calibration)
             tried[choice] = self.meter(small, self.xs, self.names, measured=True), small
 
+        for c in range(len(self.candidates)):
+            measure((c,) * len(self.places))
         for _ in range(ROUNDS):
             choice = self.solver.assign(loss, rows, [limits[row.name] - correction[row.name] for row in rows], [c for c in tried if over(c)])
             if choice is None or choice in tried:
                 break
             measure(choice)
             correction = {n: tried[choice][0][n] - predicted(choice)[n] for n in self.names}
-        if all(map(over, tried)):
-            price = sum(row.amounts / limits[row.name] for row in rows) + 1e-9 * loss
-            least = self.solver.assign(price, [], [])
-            if least not in tried:
-                measure(least)
+        if all(map(over, tried)) and (least := self.solver.assign(sum((row.amounts + row.shared) / limits[row.name] for row in rows), [], [])) not in tried:
+            measure(least)
         fit = [c for c in tried if not over(c)]
         if not fit:
             raise BudgetError(self._why_not(min(tried, key=lambda c: sum(tried[c][0][n] / limits[n] for n in self.names if tried[c][0][n] > limits[n])), tried))

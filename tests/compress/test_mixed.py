@@ -119,9 +119,9 @@ def test_the_optimum_of_all_choices_of_four_places():
     rng, none = np.random.default_rng(0), 0
     for _ in range(60):
         loss = np.cumsum(rng.exponential(size=(4, 3)), 1) * 10.0 ** rng.integers(-6, 2)
-        rows = [Row(n, float(rng.uniform(0, 20)), -np.cumsum(rng.integers(0, 50, (4, 3)), 1) + 150.0, rng.uniform(0, 30, 3)) for n in "ab"]
+        rows = [Row(n, float(rng.uniform(0, 20)), -np.cumsum(rng.integers(0, 50, (4, 3)), 1) + 150.0, 15.0 * rng.integers(0, 3, (4, 3))) for n in "ab"]
         every = list(itertools.product(range(3), repeat=4))
-        limits = [float(np.quantile([row(c) for c in every], rng.uniform(0, 0.6))) for row in rows]
+        limits = [float(np.quantile([row(c) for c in every], max(q, 0.0))) - (q < 0) for row in rows for q in [rng.uniform(-0.1, 0.6)]]
         barred = [every[k] for k in rng.integers(0, len(every), 5)]
         total = lambda c, loss=loss: loss[range(4), list(c)].sum()
         fitting = [c for c in every if all(r(c) <= limit for r, limit in zip(rows, limits)) and c not in barred]
