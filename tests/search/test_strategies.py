@@ -11,7 +11,7 @@ from shohin import nn
 from shohin.compress import Plan, Quantize
 from shohin.core.errors import StateError
 from shohin.search import Budget, Evolution, Random, Space, Trial, search
-from shohin.search import study as study_module
+from shohin.search import attempt as study_module
 
 
 def ways(ask, seed=0):
