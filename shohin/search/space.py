@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ class Trial:
         k = self._space.choose(self._path, len(texts), self._rng, self._proposed.get(name))
         self._path += (k,)
         self.options[name], self.picks[name] = texts, options[k]
-        if all(isinstance(o, int | float) and not isinstance(o, bool) for o in options) and all(a < b for a, b in zip(options, options[1:])):
+        if all(isinstance(o, int | float) and not isinstance(o, bool) for o in options) and all(a < b for a, b in pairwise(options)):
             self.ordered.add(name)
         return options[k]
 

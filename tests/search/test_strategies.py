@@ -66,7 +66,8 @@ def tried(strategy, target, sizes, trials, seed):
         space.done(t.path)
         score = float(sum(a == b for a, b in zip(found, target)))
         choices = dict(zip(t.options, t.path))
-        records.append(SimpleNamespace(choices=choices, score=score, rejected="", path=t.path))
+        options = {n: len(texts) for n, texts in t.options.items()}
+        records.append(SimpleNamespace(choices=choices, options=options, ordered=(), score=score, over=0.0, rejected="", path=t.path))
     return records
 
 
