@@ -95,12 +95,9 @@ class Processes:
                         f"a worker process ended before it began ({said[1]}); a script that searches with workers= does so under "
                         "`if __name__ == \"__main__\":`, since its processes import it"
                     )
-                if said[0] == "died":
-                    return job, Died(said[1])
-                if said[0] == "error":
-                    raise getattr(errors, said[1], StateError)(f"trial {job.number}: {said[2]}\n{said[3]}")
-                self._free.append(worker)
-                return job, said[1]
+                if said[0] != "died":
+                    self._free.append(worker)
+                return job, outcome(job, said)
 
     def close(self) -> None:
         for worker in [*self._free, *(w for w, _ in self._busy)]:
@@ -146,16 +143,26 @@ def _serve(pipe: Connection, work: Work, threads: int) -> None:
 
     try:
         while True:
-            job = pipe.recv()
-            try:
-                answer = ("done", work.again(job, goes_on))
-            except (EOFError, BrokenPipeError):
-                raise
-            except Exception as error:
-                answer = ("error", type(error).__name__, str(error), traceback.format_exc())
-            pipe.send(answer)
+            pipe.send(answer(work, pipe.recv(), goes_on))
     except (EOFError, BrokenPipeError):
         return
 
 
-__all__ = ["Crew", "Died", "Here", "Processes", "Report"]
+def answer(work: Work, job: Job, goes_on: Callable[[int, float], bool]) -> tuple[Any, ...]:
+    """What a worker says of a job: done and its record, or error and what it was."""
+    try:
+        return "done", work.again(job, goes_on)
+    except (EOFError, BrokenPipeError):  # the search has ended
+        raise
+    except Exception as error:
+        return "error", type(error).__name__, str(error), traceback.format_exc()
+
+
+def outcome(job: Job, said: tuple[Any, ...]) -> Record | Died:
+    """The record that a worker's words are, or ``Died``. Raises the error that it met."""
+    if said[0] == "error":
+        raise getattr(errors, said[1], StateError)(f"trial {job.number}: {said[2]}\n{said[3]}")
+    return Died(said[1]) if said[0] == "died" else said[1]
+
+
+__all__ = ["Crew", "Died", "Here", "Processes", "Report", "answer", "outcome"]
