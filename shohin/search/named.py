@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from shohin.core.errors import StateError
+from shohin.search.gumbel import Gumbel
+from shohin.search.oneshot import OneShot
 from shohin.search.strategies import ASHA, Evolution, Random, Strategy
 from shohin.search.tpe import TPE
 
-STRATEGIES: dict[str, Callable[[], Strategy]] = {"random": Random, "evolution": Evolution, "tpe": TPE, "asha": ASHA}
+STRATEGIES: dict[str, Callable[[], Strategy]] = {"random": Random, "evolution": Evolution, "tpe": TPE, "asha": ASHA, "oneshot": OneShot, "gumbel": Gumbel}
 """With their defaults."""
 
 

@@ -18,15 +18,12 @@ from shohin.ops import random, reduce
 from shohin.ops.activations import stop_gradient
 from shohin.optim import adamw, one_cycle
 from shohin.optim.optimizer import Optimizer
-from shohin.search.shared import Inherited, Lent, Shared, lent
+from shohin.search.shared import EXAMPLES, Inherited, Lent, Shared, lent
 from shohin.search.strategies import Build, Evolution, Inherit, Setting, Strategy
 from shohin.search.ways import Way, drawn, spread
 from shohin.train import Task, container, digest
 from shohin.train.checkpoint import Position, load_run, read_position, save_run
 from shohin.transforms.grad import value_and_grad
-
-EXAMPLES = 1024
-"""Examples from which a way's batch norms take their statistics."""
 
 
 @dataclass(frozen=True, kw_only=True)

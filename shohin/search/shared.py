@@ -27,6 +27,8 @@ from shohin.train import container
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
+EXAMPLES = 1024
+"""Examples from which a way's batch norms take their statistics."""
 
 
 def keys(net: Module, trial: Trial) -> dict[str, str]:
@@ -79,7 +81,17 @@ class Shared(Module):
             for v in sorted(values, key=lambda v: v.size):
                 array[part(array.shape, v.shape)] = v
             whole[key] = array
-        self.weights = {key.replace(".", "/"): Param(array) for key, array in whole.items()}
+        self._take(whole)
+
+    @classmethod
+    def of(cls, arrays: dict[str, Array]) -> Shared:
+        """These arrays by key."""
+        made = cls(())
+        made._take(arrays)
+        return made
+
+    def _take(self, arrays: dict[str, Array]) -> None:
+        self.weights = {key.replace(".", "/"): Param(array) for key, array in arrays.items()}
 
     def holds(self, net: Module, trial: Trial) -> bool:
         """Whether all parameters of a way are parts of these."""

@@ -33,13 +33,29 @@ def test_tpe_climbs_where_chance_does_not():
     assert np.mean(best[TPE]) > np.mean(best[Random]) + 0.5, best
 
 
-def test_tpe_learns_from_what_is_over_the_budget_and_from_what_runs():
+def test_tpe_learns_from_what_is_over_the_budget():
+    """The score grows with each choice, and so does the cost; trials beyond the limit have no score."""
     pytest.importorskip("optuna")
-    made = lambda a, score, over, rejected: SimpleNamespace(choices={"a": a}, options={"a": 8}, ordered=("a",), score=score, over=over, rejected=rejected)
-    seen = [made(k, None if k > 3 else 0.1 * k, 0.5 * k if k > 3 else 0.0, "flash" if k > 3 else "") for k in range(8)]
-    found = [TPE(startup=4).propose([*seen, made(2, None, 0.0, "")], np.random.default_rng(k))["a"] for k in range(12)]
-    assert np.mean([k <= 3 for k in found]) > 0.6, found
-    assert TPE(startup=9).propose(seen, np.random.default_rng(0)) == {}
+    fits = {}
+    for strategy in (Random(), TPE()):
+        space, seen = Space(0), []
+        for number in range(60):
+            t = Trial(space, number, strategy.propose(seen, np.random.default_rng([number])))
+            cost = sum(t.pick(f"c{k}", range(8)) for k in range(3))
+            space.done(t.path)
+            options = {name: len(texts) for name, texts in t.options.items()}
+            more = dict(score=None, over=cost / 8 - 1, rejected="flash") if cost > 8 else dict(score=cost / 8, over=0.0, rejected="")
+            seen.append(SimpleNamespace(choices=t.choices, options=options, ordered=tuple(t.ordered), **more))
+        fits[type(strategy)] = sum(not r.rejected for r in seen[20:])
+    assert fits[TPE] > fits[Random] + 5, fits
+
+
+def test_tpe_is_told_of_trials_under_way():
+    pytest.importorskip("optuna")
+    made = lambda a, score: SimpleNamespace(choices={"a": a, "late": a % 2}, options={"a": 8, "late": 2}, ordered=("a",), score=score, over=0.0, rejected="")
+    found = TPE(startup=4).propose([*(made(k, 0.1 * k) for k in range(4)), made(5, None)], np.random.default_rng(0))
+    assert found["a"] in range(8) and found["late"] in (0, 1)
+    assert TPE(startup=5).propose([made(k, 0.1) for k in range(4)], np.random.default_rng(0)) == {}
     with pytest.raises(StateError, match="startup is a number"):
         TPE(startup=0)
 
