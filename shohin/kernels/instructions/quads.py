@@ -12,11 +12,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shohin.compiler.kernel import Machine
 from shohin.kernels.instructions import avx2, avx512_vnni, avx_vnni
 from shohin.kernels.instructions.record import Instruction
 
 SETS: dict[int, tuple[Instruction, ...]] = {64: (avx512_vnni.DOT4,), 32: (avx512_vnni.DOT4_256, avx_vnni.DOT4), 16: (avx512_vnni.DOT4_128,)}
 """The instructions for a vector of so many bytes, those to prefer first."""
+
+
+def widest(machine: Machine) -> int:
+    """Bytes of the widest vectors that C for ``machine`` may name instructions of; 0 where that is not x86 for sure."""
+    return {"v4": 64, "v3": 32}.get(machine.level, 0)
 
 
 @dataclass(frozen=True)
