@@ -359,7 +359,7 @@ class Lowering:
         key = (call.operands[1], layout)
         if key not in self.laid_out:
             if v in self.consts:
-                self.laid_out[key] = self._constant(layout.numpy(self.data[key[0]]))
+                self.laid_out[key] = self._constant(layout.numpy(self.consts[v]))
             else:
                 self.laid_out[key] = self.temp((layout.groups * layout.size,), v.dtype)
                 self.steps.append(KernelCall(layout.kernel, key[:1], (self.laid_out[key],), {"layout": layout}, (), call.place))

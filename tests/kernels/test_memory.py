@@ -23,5 +23,6 @@ def test_buffers_are_kept_to(name: str, tmp_path: Path) -> None:
     machine, flags = BUILDS[name]
     batch = Batch(3, 100, machine)
     dense = {"qconv2d_dot", "qconv2d_depthwise", "qmatmul_dot"} if name == "plain" else {"qconv2d_panels", "qconv2d_columns", "qmatmul_panels"}
-    assert batch.kernels == {*dense, "qconv2d_palette", "qconv2d_depthwise_palette", "qmatmul_palette", "max_pool2d_int8"}
+    packed = {"qconv2d_palette", "qconv2d_depthwise_palette", "qmatmul_palette", "qconv2d_sparse", "qmatmul_sparse"}
+    assert batch.kernels == {*dense, "max_pool2d_int8"} | packed | ({"qconv2d_tiles", "qmatmul_tiles"} if machine is GENERIC else set())
     assert batch.failures(tmp_path, *flags) == []
