@@ -41,7 +41,7 @@ THEIRS: dict[str, Mapping[str, Any]] = {
 LAST = {**THEIRS["int8, MinMax"], "per_channel": False}
 """Where none of these works (it fails on biases whose scale is one a channel and too small)."""
 OURS = {"minmax": Quantize(), "percentile": Quantize(calibrate="percentile", percentile=99.99), "mse": Quantize(calibrate="mse")}
-WORDS = ("SHOHIN", "NOISE", "SON", "OHIO", "HISSON", "ONION", "SHIN", "NINO")
+WORDS = ("SHOHIN", "NOSH", "SON", "OHIO", "HISSON", "ONION", "SHIN", "NINO")
 
 
 @dataclass(frozen=True)
