@@ -20,7 +20,7 @@ from shohin.cli.network_file import KINDS
 from shohin.core.errors import BudgetError, ShohinError
 from shohin.deploy.budget import Budget
 from shohin.nn.models import NETWORKS
-from shohin.search.strategies import STRATEGIES
+from shohin.search.named import STRATEGIES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Networks that live on a device: train, compress, ship, and believe the numbers.")  # fmt: skip

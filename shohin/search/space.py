@@ -1,22 +1,33 @@
 """Spaces: a function asks a ``Trial`` for its choices, so the space is the Python that it runs. No way comes twice.
 
-``pick`` steers Python; ``choice``, ``width``, ``repeat`` and ``bits`` say what a choice is about. A strategy fixes each.
+``pick`` steers Python; ``choice``, ``width``, ``repeat``, ``kernel`` and ``bits`` say what a choice is about. A strategy fixes each.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from shohin.core.errors import StateError
+from shohin.core.errors import NonFiniteError, StateError
 from shohin.core.module import Module, copy
 from shohin.nn import Sequential
 
 
+class Stopped(Exception):
+    """Ends a trial's training: the strategy gives up on it."""
+
+
 class Trial:
-    """One way through ``build``. ``number`` counts from 0; ``proposed`` has numbers of choices by name, where a strategy says."""
+    """One way through ``build``. ``number`` counts from 0; ``proposed`` has numbers of choices by name, where a strategy says.
+
+    ``ordered`` are the choices whose options grow from the first to the last; ``chosen`` the modules that stand for options of a ``choice``;
+    ``folder`` is a place for what this way's training keeps (``sh.fit(run=t.folder / "fit")``), the same in each attempt at it.
+    """
 
     def __init__(self, space: Space, number: int, proposed: Mapping[str, int] | None = None) -> None:
         self.number, self.seed, self._space = number, space.seed * 1_000_003 + number, space
@@ -25,6 +36,11 @@ class Trial:
         self._path: tuple[int, ...] = ()
         self.picks: dict[str, Any] = {}
         self.options: dict[str, list[str]] = {}
+        self.ordered: set[str] = set()
+        self.chosen: list[tuple[str, int, Any]] = []
+        self.folder: Path | None = None
+        self.reports: list[tuple[int, float]] = []
+        self.goes_on: Callable[[int, float], bool] = lambda epoch, value: True
 
     def pick(self, name: str, options: Sequence[Any]) -> Any:
         """One of ``options``; asked again for the same name, the same one.
@@ -43,6 +59,8 @@ class Trial:
         k = self._space.choose(self._path, len(texts), self._rng, self._proposed.get(name))
         self._path += (k,)
         self.options[name], self.picks[name] = texts, options[k]
+        if all(isinstance(o, int | float) and not isinstance(o, bool) for o in options) and all(a < b for a, b in pairwise(options)):
+            self.ordered.add(name)
         return options[k]
 
     def choice(self, name: str, options: Sequence[Callable[..., Any]]) -> Any:
@@ -55,7 +73,9 @@ class Trial:
         for k, option in enumerate(options):
             if not callable(option):
                 raise StateError(f"choice({name!r}): option {k} is {option!r}, expected a module; for values write pick")
-        return self.pick(name, options)
+        found = self.pick(name, options)
+        self.chosen.append((name, self.choices[name], found))
+        return found
 
     def width(self, name: str, most: int, *, min: int, step: int = 8) -> int:
         """A number of channels: ``most``, or less by multiples of ``step``, at least ``min``.
@@ -80,6 +100,17 @@ class Trial:
         count = self.pick(name, range(min, max + 1))
         return Sequential(*(copy(block) if isinstance(block, Module) else block() for _ in range(count)))
 
+    def kernel(self, name: str, sizes: Sequence[int]) -> int:
+        """The size of a window, for ``Conv2d(..., k, padding=k // 2)``: odd, so that a smaller one is the middle of a larger one.
+
+        >>> Trial(Space(0), 0).kernel("k", (7, 3, 5)) in (3, 5, 7)
+        True
+        """
+        for n in sizes:
+            if not isinstance(n, int) or n < 1 or n % 2 == 0:
+                raise StateError(f"kernel({name!r}): {n!r} is no odd size")
+        return self.pick(name, sorted(sizes))
+
     def bits(self, name: str, options: Sequence[int]) -> int:
         """A width of integers, for ``Quantize(w=...)`` or ``Palettize(bits=...)``.
 
@@ -91,10 +122,31 @@ class Trial:
                 raise StateError(f"bits({name!r}): {n!r} is no number of bits")
         return self.pick(name, options)
 
+    def report(self, epoch: int, value: float) -> None:
+        """Say what training has reached after ``epoch`` (from 1); it ends here if the strategy gives up on this way.
+
+        Raises ``NonFiniteError`` for a value that is no number: the trial is rejected with it.
+
+        >>> t = Trial(Space(0), 0)
+        >>> t.report(1, 0.5); t.reports
+        [(1, 0.5)]
+        """
+        value = float(value)
+        if not math.isfinite(value):
+            raise NonFiniteError(f"the score is {value} at epoch {epoch}")
+        self.reports.append((epoch, value))
+        if not self.goes_on(epoch, value):
+            raise Stopped
+
     @property
     def path(self) -> tuple[int, ...]:
         """The numbers of the choices, in the order in which they were asked."""
         return self._path
+
+    @property
+    def choices(self) -> dict[str, int]:
+        """The number of each choice by name."""
+        return dict(zip(self.options, self._path, strict=True))
 
 
 class Space:
@@ -127,4 +179,4 @@ class Space:
         return () in self.empty
 
 
-__all__ = ["Space", "Trial"]
+__all__ = ["Space", "Stopped", "Trial"]

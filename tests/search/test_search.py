@@ -13,7 +13,7 @@ from shohin import nn, optim
 from shohin.compress import Plan, Quantize
 from shohin.core.errors import BudgetError, StateError
 from shohin.search import Budget, Space, Trial, search
-from shohin.search import study as study_module
+from shohin.search import attempt as study_module
 from tests.targets.emulator import require_emulator
 
 

@@ -11,7 +11,7 @@ from shohin import nn
 from shohin.compress import Plan, Quantize
 from shohin.core.errors import StateError
 from shohin.search import Budget, Evolution, Random, Space, Trial, search
-from shohin.search import study as study_module
+from shohin.search import attempt as study_module
 
 
 def ways(ask, seed=0):
@@ -66,7 +66,8 @@ def tried(strategy, target, sizes, trials, seed):
         space.done(t.path)
         score = float(sum(a == b for a, b in zip(found, target)))
         choices = dict(zip(t.options, t.path))
-        records.append(SimpleNamespace(choices=choices, score=score, rejected="", path=t.path))
+        options = {n: len(texts) for n, texts in t.options.items()}
+        records.append(SimpleNamespace(choices=choices, options=options, ordered=(), score=score, over=0.0, rejected="", path=t.path))
     return records
 
 
