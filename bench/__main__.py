@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-QUESTIONS = ("train", "infer", "kernels", "compile", "cost", "report")
+QUESTIONS = ("train", "infer", "kernels", "compile", "cost", "search", "report")
 
 if __name__ == "__main__":
     if len(sys.argv) > 1 and sys.argv[1] not in QUESTIONS:
