@@ -50,7 +50,7 @@ class Prices:
             if self._code is None:
                 self._code = self._meter(small, xs, ("flash",), measured=False)["flash"] - found["constants"]
             found = {**found, "constants": found["constants"] + self._code}
-        return np.float32([found[self._names[n]] / limit for n, limit in self._limits.items()])
+        return np.array([found[self._names[n]] / limit for n, limit in self._limits.items()], np.float32)
 
     def around(self, counts: Mapping[str, int], likely: Mapping[str, int]) -> tuple[Array, dict[str, Array]]:
         """The price of the most likely way (limits,), and by choice what each option adds to it where the others are the most likely (options, limits)."""
