@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ROOT / ".venv-peers"
-PACKAGES = ("torch==2.13.0", "numpy", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf", "ncnn", "pnnx")
+PACKAGES = ("torch==2.13.0", "numpy", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf", "ncnn", "pnnx", "coremltools", "torchao")
 
 
 def python() -> Path:

@@ -16,7 +16,7 @@ from typing import Any
 import shohin as sh
 
 HERE = Path(__file__).parent
-ORDER = """index ship import devices streaming quantization masks tables integers plans search cost state numerics new-op new-method
+ORDER = """index ship import devices streaming quantization masks tables integers plans compare search cost state numerics new-op new-method
 architecture decisions result""".split()
 NAMESPACES = "nn optim data compress search train testing".split()
 

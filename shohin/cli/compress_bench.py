@@ -100,7 +100,7 @@ def run(config: Config, console: Console) -> list[dict[str, Any]]:
     started = time.perf_counter()
     for task, network, seed in dict.fromkeys((j.task, j.network, j.seed) for j in missing):
         console.print(f"float: {task} {network}, seed {seed}", markup=False)
-        trained(config, task, network, seed)
+        train_float(config, task, network, seed)
     for k, (job, row) in enumerate(_rows(config, missing, console), 1):
         log.append(job, row)
         said = row.get("error") or f"{100 * row['accuracy']:.2f} %, {row['flash']:,} bytes, {row['differing'] or 0} of {row['compared']:,} integers differ"
@@ -145,14 +145,27 @@ def task_of(config: Config, task: str, network: str, seed: int) -> Task:
 
 @lru_cache(maxsize=1)
 def trained(config: Config, task: str, network: str, seed: int) -> Task:
-    """The task with its float network trained; the run in the folder goes on where it was."""
+    """The task with its float network's values, which ``train_float`` has written: any number of processes may read them."""
+    found = task_of(config, task, network, seed)
+    sh.load(_values(config, task, network, seed), into=found.model)
+    found.model.eval()
+    return found
+
+
+def train_float(config: Config, task: str, network: str, seed: int) -> None:
+    """Train a float network, and write its values; the run in the folder goes on where it was."""
+    if _values(config, task, network, seed).is_file():
+        return
     found = task_of(config, task, network, seed)
     batch = min(64, len(found.train))
     steps = max(1, len(found.train) // batch * config.float_epochs)
     fit(found.model, found.loss_fn, found.train, optim.adamw(1e-3, weight_decay=0.02).init(found.model), config.float_epochs, batch, schedule=optim.one_cycle(6e-3, steps),
-        augment=found.augment, run=config.folder / "float" / _slug(task, network, str(seed)), seed=seed, progress=False)  # fmt: skip
-    found.model.eval()
-    return found
+        augment=found.augment, run=_values(config, task, network, seed).with_suffix(""), seed=seed, progress=False)  # fmt: skip
+    sh.save(found.model.eval(), _values(config, task, network, seed))
+
+
+def _values(config: Config, task: str, network: str, seed: int) -> Path:
+    return config.folder / "float" / f"{_slug(task, network, str(seed))}.safetensors"
 
 
 def row(config: Config, job: Job) -> dict[str, Any]:
@@ -312,4 +325,4 @@ def show(lines: Sequence[Mapping[str, Any]], console: Console) -> None:
             console.print(f"failed: {r['network']} {r['plan']} ({r['track']}): {r['error']}", markup=False, soft_wrap=True)
 
 
-__all__ = ["FASHION", "Config", "Job", "Log", "interval", "jobs", "row", "run", "show", "summary", "trained", "write"]
+__all__ = ["FASHION", "Config", "Job", "Log", "interval", "jobs", "row", "run", "show", "summary", "train_float", "trained", "write"]

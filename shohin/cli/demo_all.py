@@ -30,7 +30,7 @@ from shohin.train import Task
 
 ALPHA = 0.5
 """Share of the loss that asks to answer like the float network, where distillation is shown."""
-DISTILLED = "distilled"
+DISTILLED, LEAST = "distilled", Plan([("*", Quantize(w=2, calibrate="mse", learn=True))])
 QUICK = 8 * 64
 """Images that a quick run trains on."""
 COSTS = ("flash", "RAM", "instructions", "on this host")
@@ -75,8 +75,7 @@ def _shipments(config: Config, name: str, task: Task, valid: Any, epochs: int) -
     mine = replace(task, train=train, test=valid)
     more = {"device": config.device, "flash": config.budget.flash, "ram": config.budget.ram, "finetune": epochs, "seed": config.seed, "judged": len(valid), "fresh": config.fresh}
     whole = sh.ship(mine, plans=plans(), to=config.folder / "all" / name, name=name, **more)
-    least = {DISTILLED: Plan([("*", Quantize(w=2, calibrate="mse", learn=True))])}
-    taught = sh.ship(mine, plans=least, distill=ALPHA, to=config.folder / "all" / f"{name}-{DISTILLED}", name=name, **more)
+    taught = sh.ship(mine, plans={DISTILLED: LEAST}, distill=ALPHA, to=config.folder / "all" / f"{name}-{DISTILLED}", name=name, **more)
     return {name: whole, f"{name} {DISTILLED}": taught}
 
 
@@ -93,15 +92,17 @@ def _own(what: str, shipment: Shipment) -> tuple[Candidate, ...]:
 
 def _explored(config: Config, found: Mapping[str, Shipment], scores: Mapping[str, float | None], epochs: int) -> Explored:
     entries: list[Entry] = []
+    known = {**plans(), DISTILLED: LEAST}
     for what, shipment in found.items():
         network = what.partition(" ")[0]
         for c in _own(what, shipment):
             values = {"flash": c.flash.value, "RAM": c.ram.value, "instructions": None if c.instructions is None else c.instructions.value, "on this host": c.latency_ms["median"].value}
             test = scores[f"{what}: {c.name}"]
-            choices = {"network": network, "method": c.name, **({} if test is None else {"on the test images": f"{100 * test:.2f} %"})}
+            more = {} if test is None else {"on the test images": f"{100 * test:.2f} %"}
             entries.append(Entry(
-                number=len(entries), name=f"{network}: {c.name}", score=c.score, costs={k: float(v) for k, v in values.items() if v is not None}, choices=choices,
-                plan=c.about, why="; ".join(c.over(shipment.budget)),
+                number=len(entries), name=f"{network}: {c.name}", score=c.score, costs={k: float(v) for k, v in values.items() if v is not None},
+                choices={"network": network, "method": c.name}, more={"made by": c.about, **more},
+                plan=known[c.name].to_toml() if c.name in known else "", why="; ".join(c.over(shipment.budget)),
             ))  # fmt: skip
     beats = lambda a, b: _key(a) != _key(b) and all(x <= y for x, y in zip(_key(a), _key(b), strict=True))
     fit = [e for e in entries if not e.why]
@@ -133,7 +134,7 @@ def _show(found: Explored, console: Console) -> None:
     for e in found.entries:
         c = e.costs
         steps = f"{c['instructions']:,.0f}" if "instructions" in c else "-"
-        table.add_row(e.name, f"{100 * (e.score or 0):.2f} %", e.choices.get("on the test images", "-"), f"{c['flash'] / 1000:.1f}", f"{c['RAM'] / 1000:.1f}", steps,
+        table.add_row(e.name, f"{100 * (e.score or 0):.2f} %", e.more.get("on the test images", "-"), f"{c['flash'] / 1000:.1f}", f"{c['RAM'] / 1000:.1f}", steps,
                       f"{c['on this host']:.3f}", "no" if e.why else "yes *" if e.front else "yes")  # fmt: skip
     console.print()
     console.print(table)

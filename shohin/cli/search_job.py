@@ -71,7 +71,7 @@ def run(config: Config, console: Console) -> dict[str, Any]:
     calibration = rest.take(min(CALIBRATION, len(rest)))
     kept = Kept(config.out, _parts(config, rest, valid, score is not None), fresh=config.fresh, job="search")
     describe(config, build, calibration, task, rest, score is not None, told)
-    with _watching(told) as watch:
+    with Watching(told) as watch:
         study = search(build, score or _score(config, task, rest, valid), calibration=calibration, device=config.device, budget=config.budget, trials=config.trials,
                        run=kept.path / SEARCH, seed=config.seed, strategy=config.strategy, fork=config.fresh, progress=watch)  # fmt: skip
     fitting = any(not r.rejected for r in study.records)
@@ -96,7 +96,7 @@ def _loaded(path: Path) -> tuple[Task, Callable[[Trial], Any], Callable[[Any], A
     if not isinstance(task, Task):
         raise DataError(f"{path}: it sets {'no task' if task is None else f'task to a {type(task).__name__}'}; write task = sh.Task(model, train, test, loss, metric)")
     if not callable(build):
-        raise DataError(f"{path}: it has no build; write def build(t), which asks t.pick(name, options) and gives a network, or a network and a Plan (docs/search.md)")
+        raise DataError(f"{path}: it has no build; write def build(t), which asks t.pick(name, options) and gives a network, or a network and a Plan (docs/compare.md)")
     if score is not None and not callable(score):
         raise DataError(f"{path}: score is a {type(score).__name__}, expected a function of the network; leave it out, and a trial is trained for --epochs")
     return task, build, score
@@ -175,7 +175,7 @@ def _clock(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-class _watching:
+class Watching:
     """The front as it grows: a table that is drawn anew in a terminal, else a line a trial."""
 
     def __init__(self, console: Console) -> None:

@@ -108,7 +108,7 @@ class Builder:
     def loop(
         self, parent: Scope, v: Loop, body: Callable[[Scope], Lines], lo: str = "0", hi: str = "", pragma: bool = False
     ) -> Lines:
-        head = f"for (long {v.name} = {lo}; {v.name} < {hi or v.extent}; ++{v.name})"
+        head = f"for (long {v.name} = {lo}; {v.name} < {hi or self.code.size(v.extent)}; ++{v.name})"
         lines = self.block(parent, head, {v.name: Bound(v.name, "index")}, body)
         return ["SH_INDEPENDENT", *lines] if pragma else lines
 

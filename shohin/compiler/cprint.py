@@ -64,14 +64,18 @@ class CPrinter:
         return ""
 
     def statistic(self, name: str) -> str:
-        texts, calls = [], []
+        if not self.folds:
+            return ""
+        texts, lines = [], []
         for k, (rows, offset) in enumerate(self.folds):
-            text, build = fold_function(rows, self.buffers, self.slots, f"{name}_{k}", offset)
-            self.needs.update(build.code.needs)
-            texts.append(text)
-            calls.append(f"{name}_{k}(b, shared, chunk, from, upto);")
+            f = fold_function(rows, self.buffers)
+            self.require(f.needs)
+            texts.append(f.text)
+            held = ", ".join(f"b[{self.slots.setdefault(n, len(self.slots))}]" for n in f.buffers)
+            lines += [f"    void *const b{k}[] = {{{held}}};", f"    static const long g{k}[] = {{{', '.join(map(str, f.sizes))}}};",
+                      f"    {f.name}(b{k}, g{k}, shared + {offset}, chunk, from, upto);"]  # fmt: skip
         head = f"static void {name}(void *const *restrict b, char *shared, long chunk, long from, long upto)"
-        return "".join(texts) + (f"{head} {{ {' '.join(calls)} }}\n" if calls else "")
+        return "\n".join([*texts, f"{head} {{", *lines, "}", ""])
 
     def scalar(self, expr: Expr, names: Mapping[str, str], merged: Merged | None = None, like: Merged | None = None) -> str:
         scope, e = self._scope(

@@ -386,4 +386,9 @@ HEADER = """\
 #else
 #define SH_INLINE static inline
 #endif
+#if defined(__GNUC__)
+#define SH_APART __attribute__((noinline)) /* compiled once, not in every loop that calls it */
+#else
+#define SH_APART
+#endif
 """

@@ -14,7 +14,7 @@ from functools import partial
 from shohin.compiler.builder import Builder, Lines, Piece, indent
 from shohin.compiler.ctext import HALF, ctype, kind_of
 from shohin.compiler.ctext import lane as lane_kind
-from shohin.compiler.names import Bound
+from shohin.compiler.names import Bound, Code
 from shohin.compiler.schedule import WIDTH, Schedule, pieces
 from shohin.compiler.scope import Scope
 from shohin.compiler.shape import Shaped
@@ -28,8 +28,8 @@ BLOCK, CHUNKS = 32, 8
 class Tile:
     """The instances computed side by side: ``(tag, names)`` each; ``start`` lines bind the tile's origin."""
 
-    def __init__(self, plan: Schedule):
-        self.plan = plan
+    def __init__(self, plan: Schedule, code: Code | None = None):
+        self.plan, self.code = plan, code
         self.vec = plan.width > 1
         self.items: list[tuple[str, int]] = []
         self.start: Lines = []
@@ -53,8 +53,9 @@ class Tile:
         t = f"{v.name}t"
         self.items.append((t, count))
         origin = f"{size} * {t}"
-        if v.extent % size:
-            last = v.extent - size
+        anyhow = self.code is not None and self.code.sizes is not None  # one text, whether tiles overlap or not
+        if v.extent % size or anyhow:
+            last = self.code.size(v.extent - size) if self.code and anyhow else str(v.extent - size)
             origin = f"{origin} < {last} ? {origin} : {last}"
         self.start.append(f"const long {v.name}s = {origin};")
 
@@ -235,7 +236,7 @@ def _held(t: DType) -> tuple[str, int]:
 
 
 def _shared(build: Builder, base: int = 0) -> Lines:
-    offsets = {n: base + at for n, at in _layout(build.s)[0].items()}
+    offsets = {n: build.code.size(base + at) for n, at in _layout(build.s)[0].items()}
     lines = [f"long *const turns = (long *)(shared + {offsets['turn']});"]
     for f in build.s.folds:
         for n, t in zip(f.names, f.dtypes):
@@ -250,7 +251,7 @@ def _position(build: Builder, names: Mapping[str, Bound]) -> str:
     text, step = [], 1
     for v in reversed(order):
         at = names[v.name].text if v.name in names else v.name
-        text.append(at if step == 1 else f"{step} * {at}")
+        text.append(at if step == 1 else f"{build.code.size(step)} * {at}")
         step *= v.extent
     return " + ".join(reversed(text)) or "0"
 
@@ -293,11 +294,11 @@ def _first(s: Shaped, plan: Schedule, buffers: Mapping[str, Buffer]) -> Piece:
     return Piece(build.function(lines), CHUNKS)
 
 
-def some_rows(build: Builder, base: int) -> Lines:
+def some_rows(build: Builder) -> Lines:
     """Rows ``from`` to ``upto`` of a chunk; those before it were here."""
-    rows, size = build.s.terms, -(-build.s.terms // CHUNKS)
+    rows, size = (build.code.size(n) for n in (build.s.terms, -(-build.s.terms // CHUNKS)))
     return [
-        *_shared(build, base),
+        *_shared(build),
         f"const long first = {size} * chunk < {rows} ? {size} * chunk : {rows}, last = upto;",
         "long block = from;",
         "if (from == first) {",
@@ -312,12 +313,12 @@ def _items(build: Builder, tile: Tile) -> list[tuple[str, int]]:
 
 
 def _half(build: Builder, turn: str, names: Mapping[str, Bound]) -> str:
-    return f"{build.s.points} * (2 * chunk + {turn}) + {_position(build, names)}"
+    return f"{build.code.size(build.s.points)} * (2 * chunk + {turn}) + {_position(build, names)}"
 
 
 def _start(build: Builder) -> Lines:
     """The identity into the first half."""
-    tile = Tile(replace(build.plan, vectors=1))
+    tile = Tile(replace(build.plan, vectors=1), build.code)
 
     def point(scope: Scope) -> Lines:
         lines: Lines = []
@@ -332,7 +333,7 @@ def _start(build: Builder) -> Lines:
 
 def _blocks(build: Builder) -> Lines:
     """The blocks from ``block`` to ``last``, each of all outputs, so that memory is walked once and in order."""
-    return _some_blocks(build, Tile(build.plan), build.plan.blocks) + _some_blocks(build, Tile(replace(build.plan, vectors=1)), 0)
+    return _some_blocks(build, Tile(build.plan, build.code), build.plan.blocks) + _some_blocks(build, Tile(replace(build.plan, vectors=1), build.code), 0)
 
 
 def _some_blocks(build: Builder, tile: Tile, count: int) -> Lines:

@@ -201,19 +201,19 @@ def _divide(op: str, a: Expr, n: int, ranges: Ranges) -> Expr | None:
         return _total(const % n, rest) if op == "mod" else _total(const // n, whole)
     if whole or not 0 <= const < n:
         left = Bin(op, _total(const % n, rest), Const(n, dtypes.int32))
-        return left if op == "mod" else _total(const // n, {**whole, left: 1})
+        return left if op == "mod" else _total(const // n, {**whole, left: whole.get(left, 0) + 1})  # which may be a term of its own
     for g in sorted({gcd(k, n) for k in rest.values()} - {1}, reverse=True):
         many, few = {t: k // g for t, k in rest.items() if k % g == 0}, {t: k for t, k in rest.items() if k % g}
         small = bounds(_total(const % g, few), ranges)
         if small is not None and small[0] >= 0 and small[1] < g:
             left = Bin(op, _total(const // g, many), Const(n // g, dtypes.int32))
-            return left if op == "floordiv" else _total(const % g, {left: g, **few})
+            return left if op == "floordiv" else _total(const % g, {left: g + few.pop(left, 0), **few})
     return None
 
 
 def _total(const: int, terms: Mapping[Expr, int]) -> Expr:
     total: Expr | None = None
-    for t, k in terms.items():
+    for t, k in ((t, k) for t, k in terms.items() if k):
         one = t if k == 1 else Bin("mul", t, Const(k, dtypes.int32))
         total = one if total is None else Bin("add", total, one)
     number = Const(const, dtypes.int32)

@@ -221,7 +221,8 @@ class Lowering:
                 self.declined[node.place] = kernel.why
             elif kernel is not None:
                 claimed[node] = kernel
-                self.forced.update(v for v in node.operands if not self._packed(v))
+                made = node.results if derive.is_pointwise(node) else ()  # else its readers would make it again
+                self.forced.update(v for v in (*node.operands, *made) if not self._packed(v))
             if node.op.kind == "call":
                 self.forced.update(node.operands)
         self.decide()
@@ -276,7 +277,7 @@ class Lowering:
     # -- kernels
     def _claim(self, node: Node) -> Kernel | Declined | None:
         """The kernel of a node, or why none has it; ``None`` where there are none for its op."""
-        if node.op.kind not in ("contraction", "window", "call"):
+        if node.op.kind not in ("contraction", "window", "indexing", "call"):
             return None
         role = lambda v: self._packed(v) or ("const" if v in self.consts else "temp")
         buffer = lambda v: Buffer("", v.shape, v.dtype, role(v))
@@ -358,7 +359,7 @@ class Lowering:
         key = (call.operands[1], layout)
         if key not in self.laid_out:
             if v in self.consts:
-                self.laid_out[key] = self._constant(layout.numpy(self.data[key[0]]))
+                self.laid_out[key] = self._constant(layout.numpy(self.consts[v]))
             else:
                 self.laid_out[key] = self.temp((layout.groups * layout.size,), v.dtype)
                 self.steps.append(KernelCall(layout.kernel, key[:1], (self.laid_out[key],), {"layout": layout}, (), call.place))

@@ -59,7 +59,7 @@ class Memory(Level):
         for t, c in terms:
             text, d = self.index(t)
             depth = max(depth, d)
-            texts.append(text if c == 1 else f"{c} * {text}" if c >= 0 else f"({c}) * {text}")
+            texts.append(text if c == 1 else f"{self.code.size(c)} * {text}" if c >= 0 else f"({c}) * {text}")
         text = " + ".join(texts)
         if const or not texts:
             text = f"{text} {'+' if const > 0 else '-'} {abs(const)}" if texts else str(const)

@@ -42,7 +42,8 @@ class Value:
 
 @dataclass
 class Code:
-    """What all scopes of one function share."""
+    """What all scopes of one function share. ``sizes``: extents and strides of a function that serves all of them, by the number
+    of the parameter; None where they stand in its text."""
 
     pointer: Callable[[str], str]
     needs: dict[Need, None] = field(default_factory=dict)
@@ -53,6 +54,11 @@ class Code:
     known: dict[int, tuple[Expr, int]] = field(default_factory=dict)
     lowered: dict[int, tuple[Expr, Expr]] = field(default_factory=dict)
     prefix: str = "t"
+    sizes: dict[int, int] | None = None
+
+    def size(self, n: int) -> str:
+        """C of an extent or stride."""
+        return str(n) if self.sizes is None else f"g{self.sizes.setdefault(n, len(self.sizes))}"
 
     def need(self, *key: str) -> None:
         self.needs.setdefault(key, None)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from math import prod
 
 from shohin.compiler import emit_reduce
-from shohin.compiler.builder import Builder, Lines, Piece, indent
-from shohin.compiler.ctext import ctype, stored
+from shohin.compiler.builder import PLACEHOLDER, Builder, Lines, Piece, indent
+from shohin.compiler.ctext import Need, ctype, stored
 from shohin.compiler.schedule import Options, Schedule, schedule
 from shohin.compiler.scope import Scope
 from shohin.compiler.shape import Shaped, shape
@@ -91,15 +92,31 @@ def stage_function(rows: Rows, buffers: Mapping[str, Buffer], slots: dict[str, i
     return _function(build, f"{name}(void *const *restrict b, {element} *restrict to, long from, long upto)", lines), build
 
 
-def fold_function(rows: Rows, buffers: Mapping[str, Buffer], slots: dict[str, int], name: str, offset: int) -> tuple[str, Builder]:
-    """``name(b, shared, chunk, from, upto)`` takes rows ``from`` to ``upto`` of a chunk, in order; ``from`` and ``upto`` are
-    whole blocks from its first row, or its end. Its partial sums are at ``offset`` in ``shared``."""
+@dataclass(frozen=True)
+class FoldFunction:
+    """C of ``name(b, g, shared, chunk, from, upto)``, which takes rows ``from`` to ``upto`` of a chunk, in order; ``from`` and ``upto``
+    are whole blocks from its first row, or its end. Its ``b`` is ``buffers``, its ``g`` is ``sizes``, its partial sums are at
+    ``shared``: a text for all layers that take the same sums."""
+
+    name: str
+    text: str
+    buffers: tuple[str, ...]
+    sizes: tuple[int, ...]
+    needs: tuple[Need, ...]
+
+
+def fold_function(rows: Rows, buffers: Mapping[str, Buffer]) -> FoldFunction:
     assert rows.plan is not None
     build = Builder(rows.shaped, rows.plan, buffers)
-    build.slots = slots
+    build.code.sizes = {}
     build.prepare()
-    lines = emit_reduce.some_rows(build, offset)
-    return _function(build, f"{name}(void *const *restrict b, char *shared, long chunk, long from, long upto)", lines), build
+    lines = emit_reduce.some_rows(build)
+    sizes = tuple(build.code.sizes)
+    known = [f"const long {', '.join(f'g{k} = g[{k}]' for k in range(len(sizes)))};"]
+    text = _function(build, f"{PLACEHOLDER}(void *const *restrict b, const long *restrict g, char *shared, long chunk, long from, long upto)", [*known, *lines])
+    name = f"sh_fold_{sha256(text.encode()).hexdigest()[:12]}"
+    text = f"#ifndef {name.upper()}\n#define {name.upper()}\nSH_APART {text.replace(PLACEHOLDER, name)}#endif\n"
+    return FoldFunction(name, text, tuple(build.slots), sizes, tuple(build.code.needs))
 
 
 def fold_bytes(rows: Rows) -> int:
@@ -111,4 +128,4 @@ def fold_end(rows: Rows, buffers: Mapping[str, Buffer], most: int, offset: int) 
     return emit_reduce.combine(rows.shaped, rows.plan, buffers, most, offset)
 
 
-__all__ = ["Rows", "fold_bytes", "fold_end", "fold_function", "folded_rows", "stage_function", "staged_rows"]
+__all__ = ["FoldFunction", "Rows", "fold_bytes", "fold_end", "fold_function", "folded_rows", "stage_function", "staged_rows"]

@@ -101,10 +101,12 @@ def dequantize(q: Any, g: Grid) -> Array:
 
 @dataclass(frozen=True)
 class Own:
-    """What a layer has of its own in Q2, an output channel: ``step`` instead of max|w| / top, ``shift`` added to b_eff."""
+    """What a layer has of its own in Q2, an output channel: ``step`` instead of max|w| / top, ``shift`` added to b_eff; ``share``
+    neighbouring channels have one max|w|, those of a codebook, whose integers are then the same for all of them."""
 
     step: Any = None
     shift: Any = None
+    share: int = 1
 
 
 OWN = Own()
@@ -156,6 +158,17 @@ def room(size: Any, top: Any, terms: int) -> Any:
     return top * ((size + terms / 2) / 256) / (SUMS - terms / 2)
 
 
+def together(largest: Array, share: int) -> Array:
+    """The largest of each ``share`` neighbours, for each of them.
+
+    >>> together(np.float32([1, 3, 2]), 2).tolist()
+    [3.0, 3.0, 2.0]
+    """
+    if share == 1 or not largest.size:
+        return largest
+    return np.repeat(np.maximum.reduceat(largest, np.arange(0, largest.size, share)), share)[: largest.size]
+
+
 def contraction(w: Any, b: Any, norm: Sequence[Any] | None, s_x: Any, s_y: Any, place: str = "", bits: int = 8,
                 own: Own = OWN, widths: tuple[int, int] = (8, 8)) -> Constants:  # fmt: skip
     """Q2, and Q13 where ``widths`` (bits of x and y) has a 16. w (out, ...), b (out,) or None. An error where it cannot hold:
@@ -169,7 +182,7 @@ def contraction(w: Any, b: Any, norm: Sequence[Any] | None, s_x: Any, s_y: Any, 
     with np.errstate(all="ignore"):
         b_eff = b_eff if own.shift is None else b_eff + np.asarray(own.shift, f32)
         largest = np.abs(rows).max(1, initial=0)
-        top = largest / top_q
+        top = together(largest, own.share) / top_q
         finite = np.isfinite(rows).all(1) & np.isfinite(b_eff) & np.isfinite(k)
         _refuse(~finite, place, "weights, bias or batch-norm values are not finite")
         _refuse(np.abs(b_eff) >= LIMIT_BIAS, place, "the bias is 2^60 or more")

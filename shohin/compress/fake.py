@@ -215,7 +215,7 @@ class Fake:
         w, k, b, b_eff = self.folded(step)
         shifted = lambda v: v if own.shift is None else v + own.shift
         top = float(definitions.most(step.bits))
-        s_w = widened(w, k, shifted(b_eff), into, top, own.step)
+        s_w = widened(w, k, shifted(b_eff), into, top, own)
         q_w = quant.quantize(w, move.reshape(s_w, (-1, *(1,) * (w.ndim - 1))), -top, top)
         total = exact(step, x, q_w, into.bits)
         if step.norm is not None and self.owner(step.norm)[0]:
@@ -288,8 +288,8 @@ def moments(y: Tensor) -> tuple[Tensor, Tensor]:
     return mean, reduce.mean(centred * centred, axis=axes)
 
 
-def widened(w: Tensor, k: Tensor, b_eff: Tensor, x: Scale, most: float, step: Tensor | None) -> Tensor:
-    """s_w of Q2 and Q13, for integers up to ``most``; ``step`` is the layer's own."""
+def widened(w: Tensor, k: Tensor, b_eff: Tensor, x: Scale, most: float, own: definitions.Own) -> Tensor:
+    """s_w of Q2 and Q13, for integers up to ``most``."""
     w, k, b_eff, s_x = stop_gradient(w), stop_gradient(k), stop_gradient(b_eff), stop_gradient(x.s)
     size, axes = math.abs(w), tuple(range(1, w.ndim))
     largest = reduce.max(size, axis=axes) if axes else size
@@ -298,7 +298,16 @@ def widened(w: Tensor, k: Tensor, b_eff: Tensor, x: Scale, most: float, step: Te
         parts = quant.quantize(size, move.reshape(largest / 256.0, (-1, *(1,) * len(axes))), 0.0, 256.0)
         total = reduce.sum(parts, axis=axes) if axes else parts
         need = math.maximum(need, definitions.room(total, largest, w.size // w.shape[0]))
-    return math.maximum(math.maximum(largest / most if step is None else step, need), 2.0**-40)
+    return math.maximum(math.maximum(together(largest, own.share) / most if own.step is None else own.step, need), 2.0**-40)
+
+
+def together(largest: Tensor, share: int) -> Tensor:
+    """``definitions.together``, as ops."""
+    n, rest = largest.size, -largest.size % share
+    if share == 1 or not n:
+        return largest
+    rows = move.reshape(move.pad(largest, ((0, rest),)), (-1, share))
+    return move.reshape(move.broadcast_to(reduce.max(rows, axis=1, keepdims=True), rows.shape), (-1,))[:n]
 
 
 def exact(step: Contract, x: Tensor, w: Tensor, bits: int = 8) -> Tensor:

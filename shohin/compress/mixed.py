@@ -60,9 +60,8 @@ def mixed(net: Module, candidates: Sequence[Method | Sequence[Method]], *, calib
 
     A candidate is a ``Quantize``, or a list of methods of one with others before it (a table, a mask). The first one is the rule of the
     whole network: what has no weights takes it, and each layer's loss is measured with all others on it. The losses of layers are summed,
-    and the sum is minimized by an integer program under the budget: flash by the bytes of each layer as they are stored and the code that
-    a candidate needs once; instructions and ms by the cost model; ram by the widths of the values that are alive at each step. The
-    artefact of what comes out is then made and measured, and the program corrected by the difference until a real one fits.
+    and the sum is minimized by an integer program under the budget: flash by the bytes of each layer as they are stored and the code of
+    the kernel it needs, once; instructions as an emulator counts them, or by the cost model; ms by the cost model, after each candidate was timed; ram by the widths of the values that are alive at each step, and what kernels need to unpack. The artefact of what comes out is then made and measured, and the program corrected by the difference until a real one fits.
 
     Args:
         by: the loss. ``kl``: of the output's distribution, ``noise``: of any output (the reciprocal of its signal to noise), ``fisher``: of
@@ -78,8 +77,8 @@ def mixed(net: Module, candidates: Sequence[Method | Sequence[Method]], *, calib
     >>> from shohin import nn
     >>> net, x = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4)), np.eye(16, dtype=np.float32)
     >>> plan = mixed(net, [Quantize(w=8), Quantize(w=4)], calibration=x, budget=Budget(flash="64 kB"), device="cortex-m55")
-    >>> plan, plan.measured["flash"] < 64_000
-    (Plan('*': Quantize(w=8)), True)
+    >>> [m.w for (m,) in plan.choice.values()], plan.measured["flash"] < 64_000
+    ([8, 8], True)
     """
     choices = _candidates(candidates)
     if by not in LOSSES:
@@ -131,9 +130,9 @@ class _Search:
         self.solver = provided("assignment")
         self.xs = tuple(x[:1] for x in next(batches(self.calibration)))
         self.names = tuple(self.budget.limits())
-        self.counted = tuple("constants" if n == "flash" else n for n in self.names)
-        first = self.apply(Plan([("*", m) for m in self.candidates[0]]), few(self.calibration))
-        self.places = list(dict.fromkeys(module_of(s.place) for s in contractions(first)))
+        self.counted = (*self.names, *(["constants"] if "flash" in self.names else []))
+        self.first = self.apply(Plan([("*", m) for m in self.candidates[0]]), few(self.calibration))
+        self.places = list(dict.fromkeys(module_of(s.place) for s in contractions(self.first)))
         if not self.places:
             raise PlanError("mixed: the network has no layer whose weights are quantized; there is nothing to choose")
 
@@ -142,11 +141,14 @@ class _Search:
         return plan.apply(self.net, calibration=calibration).eval()
 
     def plan(self, choice: Choice) -> list[tuple[str, Method | None]]:
-        """The rules of a choice; a layer inside of another comes after it."""
+        """The rules of a choice; a layer inside of another comes after it, and a slot that a candidate leaves open is cleared."""
         rules: list[tuple[str, Method | None]] = [("*", m) for m in self.candidates[0]]
+        slots = [{m.slot for m in candidate} for candidate in self.candidates]
         for place, c in sorted(zip(self.places, choice, strict=True), key=lambda item: item[0].count(".")):
-            if c or any(place.startswith(f"{other}.") for other in self.places):
-                rules += [(escape(place), None), *((escape(place), m) for m in self.candidates[c])]
+            within = any(place.startswith(f"{other}.") for other in self.places)
+            if c or within:
+                clear: list[tuple[str, Method | None]] = [] if not within and slots[0] <= slots[c] else [(escape(place), None)]
+                rules += [*clear, *((escape(place), m) for m in self.candidates[c])]
         return rules
 
     # -- what is known of places
@@ -155,6 +157,9 @@ class _Search:
         wanted = [(p, c) for p in range(len(self.places)) for c in range(1, len(self.candidates))]
         kept = _Kept(self.run, self._digest())
         base = kept("", lambda: self._trial(tuple([0] * len(self.places))))
+        if "ms" in self.names:  # the table of costs learns their steps
+            for candidate in self.candidates:
+                self.meter(self.apply(Plan([("*", m) for m in candidate]), few(self.calibration)), self.xs, ("ms",), measured=True)
         found = dict[tuple[int, int], _Trial]()
         for p, c in track(wanted, "losses of layers", transient=True, disable=not sys.stdout.isatty()):
             choice = tuple(c if k == p else 0 for k in range(len(self.places)))
@@ -163,8 +168,8 @@ class _Search:
 
     def _trial(self, choice: Choice) -> _Trial:
         small = self.apply(Plan(self.plan(choice)), self.calibration)
-        amounts = [n for n in self.counted if n != "ram"]
-        return _Trial(self.loss(small), self.meter(small, self.xs, amounts, measured=False))
+        amounts = {n: self.meter(small, self.xs, (n,), measured=n == "instructions")[n] for n in self.counted}
+        return _Trial(self.loss(small), amounts)
 
     def _digest(self) -> str:
         digest = hashlib.blake2b(repr((__version__, self.by, self.device, self.counted, self.candidates[0])).encode(), digest_size=16)
@@ -177,27 +182,32 @@ class _Search:
     # -- the program
     def rows(self, base: _Trial, found: Mapping[tuple[int, int], _Trial]) -> list[Any]:
         """What choices take, by the budget's names."""
-        everywhere = [self.apply(Plan([("*", m) for m in candidate]), few(self.calibration)) for candidate in self.candidates]
-        whole = self.meter(everywhere[0], self.xs, self.names, measured=False)
-        made: list[Any] = []
-        for name, counted in zip(self.names, self.counted, strict=True):
-            none = np.zeros(len(self.candidates))
-            if name == "ram":
-                made += [self.solver.Row("ram", fixed + whole["ram"], amounts, none) for fixed, amounts in self._alive(everywhere[0])]
-                continue
-            amounts = np.zeros((len(self.places), len(self.candidates)))
+        shape = len(self.places), len(self.candidates)
+        rows: list[Any] = []
+
+        def beyond(counted: str) -> Array:
+            amounts = np.zeros(shape)
             for at, trial in found.items():
                 amounts[at] = trial.amounts[counted] - base.amounts[counted]
-            if name == "flash":
-                taken = [self.meter(small, self.xs, ("flash", "constants"), measured=False) for small in everywhere]
-                code = [t["flash"] - t["constants"] for t in taken]
-                none = np.array([max(0.0, n - code[0]) for n in code])
-            made.append(self.solver.Row(name, whole[name], amounts, none))
-        return made
+            return amounts
 
-    def _alive(self, small: Quantized) -> list[tuple[float, Array]]:
+        for name in self.names:
+            row = lambda fixed, amounts, shared=None, name=name: rows.append(self.solver.Row(name, fixed, amounts, np.zeros(shape) if shared is None else shared))
+            whole, amounts = base.amounts[name], beyond(name)
+            if name == "flash":  # what is no constant is the code of a kernel
+                row(whole, beyond("constants"), np.maximum(amounts - beyond("constants"), 0.0))
+            elif name == "ram":  # a peak: of what is alive at a step, or where a place's kernel works
+                for fixed, widths in self._alive():
+                    row(whole + fixed, widths)
+                for p in np.flatnonzero((amounts > 0).any(1)):
+                    row(0.0, np.where((amounts > 0) & (np.arange(len(amounts)) == p)[:, None], whole + amounts, 0.0))
+            else:
+                row(whole, amounts)
+        return rows
+
+    def _alive(self) -> list[tuple[float, Array]]:
         """By step the bytes that are alive beyond the most there are with the first candidate everywhere, and what candidates add."""
-        program = small._latest()
+        program = self.first._latest()
         widths = np.array([next(m.a for m in c if isinstance(m, Quantize)) for c in self.candidates])
         last = {k: i for i, s in enumerate(program.steps) for k in s.inputs} | dict.fromkeys(program.outputs, len(program.steps))
         first = {k: i for i, s in enumerate(program.steps) for k in made(s)} | dict.fromkeys(program.inputs, 0)
@@ -215,7 +225,7 @@ class _Search:
         return [(bytes_ - most, amounts) for bytes_, amounts in found.values()]
 
     def best(self) -> Mixed:
-        """The solution whose artefact fits, of those that the corrections lead to the one that loses least."""
+        """Of the artefacts that fit, those of one candidate everywhere and those that the corrections lead to, the one that loses least."""
         base, found = self.trials()
         rows = self.rows(base, found)
         loss = np.zeros((len(self.places), len(self.candidates)))
@@ -232,17 +242,16 @@ class _Search:
             small = self.apply(Plan(self.plan(choice)), self.calibration)
             tried[choice] = self.meter(small, self.xs, self.names, measured=True), small
 
+        for c in range(len(self.candidates)):
+            measure((c,) * len(self.places))
         for _ in range(ROUNDS):
             choice = self.solver.assign(loss, rows, [limits[row.name] - correction[row.name] for row in rows], [c for c in tried if over(c)])
             if choice is None or choice in tried:
                 break
             measure(choice)
             correction = {n: tried[choice][0][n] - predicted(choice)[n] for n in self.names}
-        if all(map(over, tried)):
-            price = sum(row.amounts / limits[row.name] for row in rows) + 1e-9 * loss
-            least = self.solver.assign(price, [], [])
-            if least not in tried:
-                measure(least)
+        if all(map(over, tried)) and (least := self.solver.assign(sum((row.amounts + row.shared) / limits[row.name] for row in rows), [], [])) not in tried:
+            measure(least)
         fit = [c for c in tried if not over(c)]
         if not fit:
             raise BudgetError(self._why_not(min(tried, key=lambda c: sum(tried[c][0][n] / limits[n] for n in self.names if tried[c][0][n] > limits[n])), tried))

@@ -12,7 +12,9 @@ import numpy as np
 
 from shohin.core.cells import Cell
 from shohin.core.graph import Graph, Node, Var
-from shohin.core.trace import prune
+from shohin.core.op import Aval
+from shohin.core.tensor import Tensor
+from shohin.core.trace import prune, stage
 from shohin.ops.control import run_numpy
 
 Array = np.ndarray[Any, Any]
@@ -41,6 +43,39 @@ def inline(graph: Graph, keep: Callable[[Node], bool]) -> Graph:
     visit(graph, "")
     outputs = tuple(same.get(v, v) for v in graph.outputs)
     return Graph(graph.inputs, graph.names, tuple(consts), tuple(nodes), outputs)
+
+
+def defined(graph: Graph) -> Graph:
+    """The graph with ``Quant.instead`` in place of ops that have no definition of their own."""
+    nodes: list[Node] = []
+    consts = list(graph.consts)
+    same: dict[Var, Var] = {}
+    for node in graph.nodes:
+        operands = tuple(same.get(v, v) for v in node.operands)
+        body = _instead(node)
+        if body is None:
+            nodes.append(Node(node.op, operands, node.attrs, node.results, node.place))
+            continue
+        same.update(zip(body.inputs, operands, strict=True))
+        consts.extend(body.consts)
+        nodes.extend(Node(n.op, tuple(same.get(v, v) for v in n.operands), n.attrs, n.results, f"{node.place}{n.place}") for n in body.nodes)
+        same.update((r, same.get(o, o)) for r, o in zip(node.results, body.outputs, strict=True))
+    return Graph(graph.inputs, graph.names, tuple(consts), tuple(nodes), tuple(same.get(v, v) for v in graph.outputs))
+
+
+def _instead(node: Node) -> Graph | None:
+    instead = node.op.quant.instead
+    if instead is None:
+        return None
+    found: list[bool] = []
+
+    def run(*operands: Tensor) -> list[Tensor]:
+        made = instead(operands, node.attrs)
+        found.append(made is not None)
+        return [] if made is None else [made]
+
+    graph = stage(run, [Aval(v.shape, v.dtype) for v in node.operands]).graph
+    return graph if found[0] else None
 
 
 def _fresh(graph: Graph) -> Graph:

@@ -102,7 +102,7 @@ class Plan:
         """A new module with the plan carried out; ``net`` stays as it is.
 
         Args:
-            calibration: a data set, an array of examples, or a tuple of arrays (one an input), for what needs data.
+            calibration: a data set, an array of examples, a tuple of arrays (one an input), or a list of tuples (calls as they are), for what needs data.
         """
         chosen = self.resolve(net)
         small = self._fill(net, chosen, calibration, SLOTS)

@@ -19,8 +19,9 @@ from shohin.compress.definitions import Grid
 from shohin.compress.fake import Fake, Scale
 from shohin.compress.freeze import freeze
 from shohin.compress.report import report
-from shohin.compress.steps import Contract, Format, Norm, Program, Whole, places_of
-from shohin.compress.walk import walk
+from shohin.compress.steps import Contract, Format, Norm, Program, Step, Whole, places_of
+from shohin.compress.table import Table
+from shohin.compress.walk import module_of, walk
 from shohin.core import dtypes, interp, trees
 from shohin.core.cells import Buffer, Cell, Param
 from shohin.core.errors import DtypeError, PlanError, QuantizationError, StateError
@@ -50,12 +51,13 @@ class State(Module):
         self.scale = {g: Buffer(np.asarray(fixed.get(g, (1.0, 0))[0], np.float32)) for g in grids}
         self.zero = {g: Buffer(np.asarray(fixed.get(g, (1.0, 0))[1], np.int32)) for g in grids}
         given = [s for s in program.steps if isinstance(s, Contract) and s.given is not None]
-        self.step: dict[str, Any] = {s.place: Buffer(np.broadcast_to(np.float32(s.given), (s.channels,)).copy()) for s in given}
+        self.step: dict[str, Any] = {s.place: Buffer(np.broadcast_to(np.asarray(s.given, np.float32), (s.channels,)).copy()) for s in given}
         self.shift: dict[str, Any] = {}
         self.grid_gain: dict[str, Any] = {}
         self.step_gain: dict[str, Any] = {}
         self.counts = learned.grids(program, lambda path: True)
         self.constants: dict[str, dict[str, Any]] = {}
+        self.tables: Mapping[str, tuple[int, int]] = {}
 
     def grid(self, name: str) -> Scale:
         """A grid as it stands, with the gradient of a learned step."""
@@ -69,12 +71,20 @@ class State(Module):
         """What contractions have of their own in Q2, by place."""
         found: dict[str, definitions.Own] = {}
         for s in program.steps:
-            if s.place in self.step or s.place in self.shift:
+            share = self._share(s)
+            if s.place in self.step or s.place in self.shift or share > 1:
                 step = self.step.get(s.place)
                 if step is not None and s.place in self.step_gain and isinstance(s, Contract):
                     step = learned.gained(step, self.step_gain[s.place], s.terms, float(definitions.most(s.bits)))
-                found[s.place] = definitions.Own(step, self.shift.get(s.place))
+                found[s.place] = definitions.Own(step, self.shift.get(s.place), share)
         return found
+
+    def _share(self, step: Step) -> int:
+        """How many neighbouring output channels have one codebook."""
+        group, rows = self.tables.get(module_of(step.place), (1, 0))
+        if not isinstance(step, Contract) or not rows:
+            return 1
+        return step.channels if group == rows else group if step.axis == 0 else 1
 
 
 class Quantized(Module):
@@ -96,6 +106,7 @@ class Quantized(Module):
         if program.refused:
             raise QuantizationError("\n".join(program.refused))
         self.quantized = State(program)
+        self.quantized.tables = {path.rpartition(".")[0]: (m.group, m.shape[0]) for path, m in net.modules().items() if isinstance(m, Table)}
 
     @classmethod
     def restored(cls, net: Module, example: Sequence[Aval], cleared: Sequence[str], formats: Mapping[str, Format], arrays: Mapping[str, Array]) -> Quantized:
@@ -186,7 +197,7 @@ class Quantized(Module):
     def own(self) -> dict[str, definitions.Own]:
         """What contractions have of their own in Q2, by place, as they stand."""
         found = self.quantized.own(self._latest())
-        return {p: replace(o, **{n: v.numpy() for n, v in vars(o).items() if v is not None}) for p, o in found.items()}
+        return {p: replace(o, **{n: v.numpy() for n, v in vars(o).items() if isinstance(v, Tensor)}) for p, o in found.items()}
 
     def learn(self) -> None:
         """Make Params of the steps that the plan wants trained."""

@@ -21,10 +21,12 @@ from shohin.ops.qlinear import channels_dim
 
 @rule("Q2 contraction")
 def contraction(w: Walk, node: Node) -> None:
-    """A contraction of an activation with a parameter that has the output channels in one dim."""
+    """A contraction of an activation with a parameter that has the output channels in one dim; of two activations: Q12 m."""
     x, weight = node.operands[0], node.operands[-1]
+    if all(map(w.active, node.operands)):
+        return RULES["Q12 product"](w, node)
     if w.active(weight) or not w.active(x) or len(node.operands) != 2:
-        raise w.refuse(node, "a product of two activations (attention) has no integer definition yet")
+        raise w.refuse(node, "the parameter of a product stands second")
     relation, integer = extents.solved(node), quant_of(node).integer
     axis = channels_dim(relation.relation)
     if axis is None or integer is None or integer(node.attrs) is None:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from shohin.compress.parameters import Parameters, inline
+from shohin.compress.definitions import LEAST, MOST
+from shohin.compress.parameters import Parameters, defined, inline
 from shohin.compress.steps import (
     Clamp,
     Definition,
@@ -72,6 +73,8 @@ def walk(net: Module, avals: Sequence[Aval], stays_float: Callable[[str], bool],
     """The steps of ``net`` on inputs of ``avals``, and the structure of what it returns; ``stays_float`` and ``format`` say
     what the plan does with a module's path."""
     whole, cells, spec = traced(net, avals, kept)
+    with alone():
+        whole = defined(whole)
     n = len(avals)
     return Walk(whole, n, Parameters(whole, whole.inputs[:n], cells), stays_float, format).program(), spec
 
@@ -286,7 +289,10 @@ class Walk:
             raise self.refuse(
                 node, f"its grid has integers from {of['low']} to {of['high']} and {len(of['scale'])} scales; one of 8 bits and one scale has a definition"
             )
-        return of["scale"][0], of["zero"] - (128 if of["low"] == 0 else 0), 8
+        scale = of["scale"][0]
+        if not LEAST <= scale <= MOST or not of["low"] <= of["zero"] <= of["high"]:
+            raise self.refuse(node, f"its grid has the scale {scale} and zero point {of['zero']}; scales from 2^-40 to 2^40 and zero points among the integers have a definition")
+        return scale, of["zero"] - (128 if of["low"] == 0 else 0), 8
 
     def scale_of(self, weight: Var) -> tuple[float, ...] | None:
         """The scales that come with a weight."""

@@ -100,7 +100,8 @@ class Quant:
     its output channels first, or None where there is none. ``signs`` (Q7 add): that of each operand. ``divisor``: the operand
     that divides the others, so that a sum before it is a mean. ``layout``, of an op that only moves: ``order`` keeps the elements
     in row-major order, ``repeat`` repeats them. ``interval``: the range of the result, ``(operands' ranges, attrs) -> (low,
-    high)`` on exact integers, of an op that is part of integer programs where its structure does not say it.
+    high)`` on exact integers, of an op that is part of integer programs where its structure does not say it. ``instead``: ``(operands,
+    attrs) ->`` the same result from ops that have definitions, or None where there is no such.
     """
 
     kind: str
@@ -113,6 +114,7 @@ class Quant:
     divisor: int | None = None
     layout: str = ""
     interval: Callable[[Sequence[tuple[int, int]], Mapping[str, Any]], tuple[int, int]] | None = None
+    instead: Callable[[Sequence[Any], Mapping[str, Any]], Any] | None = None
 
     @staticmethod
     def refuse(reason: str, **facts: Any) -> Quant:

@@ -8,11 +8,14 @@ from shohin.kernels import (
     gemv,
     palette,
     panels,
+    qcolumns,
     qconv,
     qdepthwise,
+    qlookup,
+    qpanels,
     qpool,
     sparse,
     sparse_tiles,
 )
 
-__all__ = ["conv", "conv_dw", "depthwise", "gemm", "gemv", "palette", "panels", "qconv", "qdepthwise", "qpool", "sparse", "sparse_tiles"]
+__all__ = ["conv", "conv_dw", "depthwise", "gemm", "gemv", "palette", "panels", "qcolumns", "qconv", "qdepthwise", "qlookup", "qpanels", "qpool", "sparse", "sparse_tiles"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from string import Template
 
 from shohin.compiler.kernel import Declined, Printer, Site, Verdict
@@ -16,11 +17,6 @@ BLOCK, CHUNKS = 32, 8
 PREAMBLE = """\
 #ifndef SHOHIN_KERNELS
 #define SHOHIN_KERNELS
-#if defined(__GNUC__)
-#define SHOHIN_APART __attribute__((noinline)) // compiled by itself, once, not in every loop that calls it
-#else
-#define SHOHIN_APART
-#endif
 #if defined(__clang__)
 #if defined(__x86_64__)
 #define SHOHIN_WIDE __attribute__((min_vector_width(512)))  // Intel's tunings would split every zmm into two ymm
@@ -43,6 +39,7 @@ struct shohin_tile {
   long count, rs, ks, ldb, ldc, last, lastb, io, at, i[4], step[3];
   long tiles, skip, lines, la, lc, turn[3]; // tiles side by side, ``skip`` apart in a; lines of them, apart in a and c, in i
 };
+typedef void shohin_tile_call(const struct shohin_tile *t, void *const *b);
 #endif
 """
 
@@ -239,6 +236,48 @@ def declare_widths(count: int, width: int) -> str:
 
 
 # -------------------------------------------------------------------------------------------------- the function
+
+LOAD = "void (*load)(void *const *restrict, float *restrict, long, long)"
+STATISTIC = "void (*statistic)(void *const *restrict, char *, long, long, long)"
+"""Parameters for what ``Printer.load`` and ``Printer.statistic`` print."""
+
+
+def family(name: str, text: str, *, sizes: Mapping[str, int], given: Mapping[str, str], tables: str = "", **fixed: object) -> str:
+    """C of the function ``name`` of one layer, and before it, once a file, of the one that does the work for all layers of its form.
+
+    ``text`` is that one's body. In it ``$key`` is, of ``sizes``, a variable of type long, whatever its number is in a layer; of
+    ``fixed``, text (which may hold sizes). ``given`` are further parameters by declaration, and what the layer passes;
+    ``tables`` are constants of the layer, which it may pass.
+    """
+    body = Template(Template(text).safe_substitute({k: str(v) for k, v in fixed.items()}))
+    body = body.substitute({k: f"g_{k}" for k in sizes})
+    known = ", ".join(f"g_{k} = g[{i}]" for i, k in enumerate(sizes))
+    parameters = "".join(f", {p}" for p in given)
+    shared = fill(
+        """\
+SH_APART SHOHIN_WIDE static void $at(void *const *b, char *shared, char *scratch, long chunk, long chunks, const long *g$parameters) {
+  (void)b; (void)shared; (void)scratch; (void)chunk; (void)chunks;
+  const long $known;
+$body}
+""",
+        at="$at", parameters=parameters, known=known, body=body,
+    )  # fmt: skip
+    at = "shohin_family_" + sha256(shared.encode()).hexdigest()[:12]
+    return fill(
+        """\
+#ifndef $guard
+#define $guard
+$shared#endif
+SHOHIN_WIDE static void $name(void *const *b, char *shared, char *scratch, long chunk, long chunks) {
+  static const long g[] = {$numbers};
+  $tables
+  $at(b, shared, scratch, chunk, chunks, g$passed);
+}
+""",
+        guard=at.upper(), shared=shared.replace("$at", at), name=name, numbers=", ".join(map(str, sizes.values())), tables=tables, at=at,
+        passed="".join(f", {v}" for v in given.values()),
+    )  # fmt: skip
+
 
 HEAD = """\
 SHOHIN_WIDE static void $name(void *const *b, char *shared, char *scratch, long chunk, long chunks) {

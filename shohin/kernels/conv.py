@@ -16,10 +16,12 @@ from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, Verdi
 from shohin.kernels.common import (
     BLOCK,
     CHUNKS,
-    HEAD,
+    LOAD,
     PREAMBLE,
+    STATISTIC,
     ceil_div,
     even,
+    family,
     fill,
     is_float32,
     shares,
@@ -28,7 +30,7 @@ from shohin.kernels.common import (
 from shohin.kernels.numbered import Entries, Numbered, entries_of
 from shohin.kernels.panels import Panels
 from shohin.kernels.taps import Segment, segment_table, segments
-from shohin.kernels.tile import Panel, TileShape, closing, depth_shape, far, panel_table, tile_shape, tiles
+from shohin.kernels.tile import CALL, TILES, Panel, TileShape, closing, depth_shape, far, panel_table, tile_shape, tiles
 
 _L2 = 256 << 10
 
@@ -200,11 +202,11 @@ _LINES = """
     const long top = top_ < 0 ? 0 : top_ < SH ? top_ : SH, end = end_ < top ? top : end_ < SH ? end_ : SH, lines = end - top;
     const long image = 0;
     for (long i = n0; i < n1; i++)
-      ${name}_load(b, (float *)(scratch + $start) + (i - n0) * lines * SW * SC, (i * SH + top) * SW, (i * SH + end) * SW);"""
+      load(b, (float *)x + (i - n0) * lines * SW * SC, (i * SH + top) * SW, (i * SH + end) * SW);"""
 _STATISTIC = """
     const long upto = first_row + (((n1 - 1) * RH + h1) * RW - first_row) / $block * $block;
-    if (unit == u1 - 1) ${name}_statistic(b, shared, chunk, done, n1 * RH * RW);
-    else ${name}_statistic(b, shared, chunk, done, upto);
+    if (unit == u1 - 1) statistic(b, shared, chunk, done, n1 * RH * RW);
+    else statistic(b, shared, chunk, done, upto);
     done = upto;"""
 
 
@@ -223,10 +225,8 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
     stride, pad, span = q.reach
     load = "\n    const long top = 0, lines = SH, image = n0;"
     if q.staged:
-        lo, hi = ("(h0 + $p - $d) / $s", "(h1 - 1 + $p) / $s + 1") if q.transposed else ("h0 * $s - $p", "(h1 - 1) * $s - $p + $d + 1")
-        lo, hi = (fill(text, s=stride, p=pad, d=span) for text in (lo, hi))
-        load = fill(_LINES, name=name, start=_runs_end(q), lo=lo, hi=hi)
-    each = q.count // CHUNKS
+        lo, hi = ("(h0 + $pad - $span) / $stride", "(h1 - 1 + $pad) / $stride + 1") if q.transposed else ("h0 * $stride - $pad", "(h1 - 1) * $stride - $pad + $span + 1")
+        load = fill(_LINES, lo=lo, hi=hi)
     names = {"n": "i0", "h": "i1", "w": "i2", **({"o": "0"} if q.depth else {"g": "i3"})}
     axes = (("n", q.n), ("h", q.result[0]), ("w", q.result[1]), *((("g", q.o),) if q.depth else (("g", q.groups), ("o", q.o))))
     close = closing(site, printer, shape.width, "g" if q.depth else "o", names, axes)
@@ -237,17 +237,12 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
         + (form.function(site) if isinstance(form, Numbered) else "")
         + printer.load(site.call.operands[0], f"{name}_load")
         + printer.statistic(f"{name}_statistic")
-        + fill(
-            HEAD
-            + """\
-  enum { N = $n, SH = $sh, SW = $sw, SC = $sc, RH = $rh, RW = $rw, RC = $rc };
-  enum { K = $k, O = $o, KW = $kw, TAPS = $t, W = $width };
-  $rows
-  $columns
-  $table
-  const float *x = $x;
+        + family(
+            name,
+            """\
+  const long N = $n, SH = $sh, SW = $sw, SC = $sc, RH = $rh, RW = $rw, RC = $rc, K = $k, O = $o, KW = $kw;
+  enum { W = $width };
   $weights
-  float *y = $y;
   struct shohin_run *runs = (struct shohin_run *)scratch;
   struct shohin_tile T = {.runs = runs};
   $units
@@ -263,13 +258,13 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
       T.last = panel->stop - first - W;
       T.lastb = panel->lastb;
       T.i[3] = group;
-      for (unsigned u = 0; u < sizeof hseg / sizeof *hseg; u++) {
+      for (long u = 0; u < $hsegs; u++) {
         const struct shohin_segment *hs = hseg + u;
         const long j0 = h0 > hs->start ? (h0 - hs->start + hs->step - 1) / hs->step : 0;
         long j1 = h1 > hs->start ? (h1 - hs->start + hs->step - 1) / hs->step : 0;
         if (j1 > hs->length) j1 = hs->length;
         if (j1 <= j0) continue;
-        for (unsigned v = 0; v < sizeof wseg / sizeof *wseg; v++) {
+        for (long v = 0; v < $wsegs; v++) {
           const struct shohin_segment *ws = wseg + v;
           long count = 0;
           for (long i = 0; i < hs->taps; i++) for (long j = 0; j < $run_taps; j++)
@@ -279,7 +274,7 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
           T.count = count;
           const long len[3] = {n1 - n0, j1 - j0, ws->length};
           const long xs[3] = {lines * SW * SC, hs->source_step * SW * SC, ws->source_step * SC};
-          const long ys[3] = {(long)RH * RW * RC, (long)hs->step * RW * RC, ws->step * RC};
+          const long ys[3] = {RH * RW * RC, (long)hs->step * RW * RC, ws->step * RC};
           const long d = $direction, e = d == 0 ? 1 : 0, f = d == 2 ? 1 : 2;
           const float *xb = x + ((image * lines + hs->source + j0 * hs->source_step - top) * SW + ws->source) * SC + group * K$shift;
           float *yb = y + ((n0 * RH + hs->start + j0 * hs->step) * RW + ws->start) * RC + group * O + first;
@@ -311,45 +306,38 @@ def contract(q: Direct, site: Site, printer: Printer, name: str) -> str:
       }
     }$statistic
   }
-}
 """,
-            name=name,
-            n=q.n,
-            sh=q.source[0],
-            sw=q.source[1],
-            sc=q.source[2],
-            rh=q.result[0],
-            rw=q.result[1],
-            rc=q.result[2],
-            k=q.k,
-            o=q.o,
-            kw=q.kernel[1],
-            t=q.kernel[0] * q.kernel[1],
+            sizes=dict(
+                n=q.n, sh=q.source[0], sw=q.source[1], sc=q.source[2], rh=q.result[0], rw=q.result[1], rc=q.result[2], k=q.k, o=q.o, kw=q.kernel[1],
+                hsegs=len(q.rows), wsegs=len(q.columns), panels=len(q.panels), strips=strips, images=images, height=ceil_div(q.result[0], strips),
+                groups=q.groups, packed=q.layout.size, parts=q.parts, each=q.count // CHUNKS, chunk=q.n // CHUNKS, stride=stride, pad=pad, span=span,
+            ),
+            given={
+                "const float *x": f"(const float *)(scratch + {_runs_end(q)})" if q.staged else printer.pointer(site.operands[0].name),
+                "const void *right": printer.pointer(site.operands[2].name) if q.ready else "shared",
+                "float *y": printer.pointer(site.results[0].name),
+                "const struct shohin_segment *hseg": "hseg",
+                "const struct shohin_segment *wseg": "wseg",
+                "const struct shohin_panel *panels": "panels",
+                TILES: "tiles",
+                **({LOAD: f"{name}_load"} if q.staged else {}),
+                **({STATISTIC: f"{name}_statistic"} if q.folded else {}),
+            },
+            tables="\n  ".join([segment_table("hseg", q.rows), segment_table("wseg", q.columns), panel_table(q.panels), run.table]),
             width=shape.width,
-            rows=segment_table("hseg", q.rows),
-            columns=segment_table("wseg", q.columns),
-            x=f"(const float *)(scratch + {_runs_end(q)})" if q.staged else printer.pointer(site.operands[0].name),
-            y=printer.pointer(site.results[0].name),
-            strips=strips,
-            images=images,
-            height=ceil_div(q.result[0], strips),
-            groups=q.groups,
-            weights=form.begin(q.panels, printer.pointer(site.operands[2].name), _stage_end(q))
-            if isinstance(form, Numbered)
-            else f"const float *const weights = {printer.pointer(site.operands[2].name) if q.ready else '(const float *)shared'};",
-            fetch=form.fetch("panel", "group") if isinstance(form, Numbered) else f"T.b = weights + group * {form.size} + panel->base;",
-            table=panel_table(q.panels),
-            **{"from": "panels", "to": f"panels + {len(q.panels)}"} if q.parts == 1 else {"from": f"panels + {len(q.panels)} * part / {q.parts}", "to": f"panels + {len(q.panels)} * (part + 1) / {q.parts}"},
+            weights=form.begin(q.panels, "(const uint8_t *)right", _stage_end(q)) if isinstance(form, Numbered) else "const float *const weights = right;",
+            fetch=form.fetch("panel", "group") if isinstance(form, Numbered) else "T.b = weights + group * $packed + panel->base;",
+            **{"from": "panels", "to": "panels + $panels"} if q.parts == 1 else {"from": "panels + $panels * part / $parts", "to": "panels + $panels * (part + 1) / $parts"},
             ks="ws->tap_source * SC" if q.depth else "1",
             shift=" + first" if q.depth else "",
             load=load,
-            units=f"const long u0 = chunk * {each}, u1 = u0 + {each}, first_row = chunk * {q.n // CHUNKS} * RH * RW;\n  long done = first_row;" if q.folded else f"const long part = chunk % {q.parts}, u0 = chunk / {q.parts}, u1 = u0 + 1;\n  (void)part;",
-            statistic=fill(_STATISTIC, name=name, block=BLOCK) if q.folded else "",
+            units="const long u0 = chunk * $each, u1 = u0 + $each, first_row = chunk * $chunk * RH * RW;\n  long done = first_row;" if q.folded else "const long part = chunk % $parts, u0 = chunk / $parts, u1 = u0 + 1;\n  (void)part;",
+            statistic=fill(_STATISTIC, block=BLOCK) if q.folded else "",
             run_taps="(ws->taps > 0)" if q.joined else "ws->taps",
             run_length="ws->taps * K" if q.joined else "K",
             direction=_DIRECTION,
             tile_rows=shape.rows,
-            call=run.call,
+            call=CALL,
         )
     )
 

@@ -16,16 +16,17 @@ from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, Verdi
 from shohin.kernels.common import (
     BLOCK,
     CHUNKS,
-    HEAD,
+    LOAD,
     PREAMBLE,
     Lanes,
     ceil_div,
     combine_chunks,
+    family,
     fill,
     is_float32,
     wide_groups,
 )
-from shohin.kernels.tile import TileShape, tile_shape, tiles
+from shohin.kernels.tile import CALL, TILES, TileShape, tile_shape, tiles
 
 _FEW = 8  # input channels of a group below which a tap alone makes too small a tile
 
@@ -123,69 +124,69 @@ def load_functions(q: Gradient, site: Site, printer: Printer, name: str) -> str:
     return "".join(printer.load(n, f"{name}_load{k}") for k, n in enumerate(site.call.operands))
 
 
-def source(q: Gradient, site: Site, printer: Printer, at: str) -> dict[str, str]:
-    """C of the operands' addresses; ``at`` is the scratch where staged rows lie: first ``dy``'s, then x's."""
-    x, dy = (printer.pointer(b.name) if not s else "" for b, s in zip(site.operands, q.staged, strict=True))
-    rows = f"(float *)({at})"
-    return {"x": x or f"({rows} + {BLOCK * q.dy[2] if q.staged[1] else 0})", "dy": dy or f"({rows})"}
+def given(q: Gradient, site: Site, printer: Printer, name: str, at: int) -> dict[str, str]:
+    """The operands, and what makes their rows: at ``at`` in scratch lie staged rows, first ``dy``'s, then x's."""
+    x, dy = (printer.pointer(b.name) for b in site.operands)
+    staged = [f"(const float *)(scratch + {at + (4 * BLOCK * q.dy[2] if q.staged[1] else 0)})", f"(const float *)(scratch + {at})"]
+    return {
+        "const float *left": staged[0] if q.staged[0] else x,
+        "const float *right": staged[1] if q.staged[1] else dy,
+        **{LOAD.replace("load", f"load{k}"): f"{name}_load{k}" for k in (0, 1) if q.staged[k]},
+    }
 
 
-def load_rows(q: Gradient, name: str) -> str:
+def load_rows(q: Gradient) -> str:
     """C that makes the rows of one block: ``x`` holds rows from ``base`` on, ``dyr`` is ``dy`` from ``row`` on."""
-    window = fill(
-        _WINDOW,
-        name=name,
-        p=q.dy[0],
-        q=q.dy[1],
-        h=q.x[0],
-        w=q.x[1],
-        s=q.stride[0],
-        pad=q.pad[0],
-        span=(q.kernel[0] - 1) * q.dilation[0],
-        size=q.window,
-        all=q.n * q.x[0] * q.x[1],
-    )
-    return (window if q.staged[0] else "") + (
-        f"\n    {name}_load1(b, (float *)dy, row, end);\n    const float *dyr = dy;" if q.staged[1] else "\n    const float *dyr = dy + row * DC;"
-    )
+    made = "\n    load1(b, (float *)dy, row, end);\n    const float *dyr = dy;" if q.staged[1] else "\n    const float *dyr = dy + row * DC;"
+    return (_WINDOW if q.staged[0] else "") + made
 
 
+def sizes(q: Gradient) -> dict[str, int]:
+    """Of the functions below, and of ``load_rows``."""
+    return dict(
+        p=q.dy[0], q=q.dy[1], dc=q.dy[2], h=q.x[0], w=q.x[1], c=q.x[2], kh=q.kernel[0], kw=q.kernel[1], sh=q.stride[0], sw=q.stride[1], pad=q.pad[0],
+        span=(q.kernel[0] - 1) * q.dilation[0], window=q.window if q.staged[0] else 0, all=q.n * q.x[0] * q.x[1], rows=q.n * q.dy[0] * q.dy[1],
+    )  # fmt: skip
+
+
+TAPS = {"const int (*h_in)[3]": "h_in", "const int (*w_in)[3]": "w_in"}
 _WINDOW_BYTES = 128 << 10
 _WINDOW = """
     {
       const long top = row / $q, bottom = (end - 1) / $q;
-      long lo = top % $p * $s - $pad, hi = bottom % $p * $s - $pad + $span + 1;
+      long lo = top % $p * $sh - $pad, hi = bottom % $p * $sh - $pad + $span + 1;
       lo = (top / $p * $h + (lo < 0 ? 0 : lo < $h ? lo : $h)) * $w;
       hi = (bottom / $p * $h + (hi < 0 ? 0 : hi < $h ? hi : $h)) * $w;
       if (hi > loaded) {
         base = lo;
-        loaded = lo + $size < $all ? lo + $size : $all;
-        ${name}_load0(b, (float *)x, base, loaded);
+        loaded = lo + $window < $all ? lo + $window : $all;
+        load0(b, (float *)x, base, loaded);
       }
     }"""
-_RUNS = """\
-static long $name(struct shohin_run *runs, long row, long stop, const int *h_in, const int *w_in, long base) {
-  enum { P = $p, Q = $q };  // runs of one tap in rows row..stop-1: offset in x, row in the block, length
-  long count = 0, line = row / Q, q = row % Q, n = line / P, p = line % P, at = 0;
+RUNS = """\
+#ifndef SHOHIN_RUNS
+#define SHOHIN_RUNS
+struct shohin_plane { long p, q, h, w, c, sh, sw; };  // lines and columns of dy, x, its steps
+SH_APART static long shohin_runs(struct shohin_run *runs, long row, long stop, const int *h_in, const int *w_in, long base, const struct shohin_plane *s) {
+  // runs of one tap in rows row..stop-1: offset in x, row in the block, length
+  long count = 0, line = row / s->q, q = row % s->q, n = line / s->p, p = line % s->p, at = 0;
   while (row < stop) {
-    const long left = stop - row < Q - q ? stop - row : Q - q, end = q + left;
+    const long left = stop - row < s->q - q ? stop - row : s->q - q, end = q + left;
     const long lo = q > w_in[0] ? q : w_in[0], hi = end < w_in[1] ? end : w_in[1];
     if (p >= h_in[0] && p < h_in[1] && lo < hi) {
-      const long a = ((n * $h + p * $sh + h_in[2]) * $w + lo * $sw + w_in[2] - base) * $c, b = at + lo - q;
+      const long a = ((n * s->h + p * s->sh + h_in[2]) * s->w + lo * s->sw + w_in[2] - base) * s->c, b = at + lo - q;
       struct shohin_run *last = runs + count - 1;
-      if (count && last->b + last->n == b && last->a + last->n * ($sw * $c) == a) last->n += hi - lo;
+      if (count && last->b + last->n == b && last->a + last->n * (s->sw * s->c) == a) last->n += hi - lo;
       else runs[count++] = (struct shohin_run){a, b, hi - lo};
     }
     at += left; row += left; q = 0;
-    if (++p == P) { p = 0; n++; }
+    if (++p == s->p) { p = 0; n++; }
   }
   return count;
 }
+#endif
 """
-
-
-def runs_function(q: Gradient, name: str) -> str:
-    return fill(_RUNS, name=name, p=q.dy[0], q=q.dy[1], h=q.x[0], w=q.x[1], c=q.x[2], sh=q.stride[0], sw=q.stride[1])
+PLANE = "const struct shohin_plane plane = {$p, $q, $h, $w, $c, $sh, $sw};"
 
 
 def tap_table(q: Gradient, axis: int) -> str:
@@ -196,7 +197,7 @@ def tap_table(q: Gradient, axis: int) -> str:
 
 _BY_TAP = """\
     for (long kh = 0; kh < KH; kh++) for (long kw = 0; kw < KW; kw++) {
-      T.count = $runs_of(runs, row, end, h_in[kh], w_in[kw], base);
+      T.count = shohin_runs(runs, row, end, h_in[kh], w_in[kw], base, &plane);
       if (!T.count) continue;
       $panels
         for (long i = 0, rows, q = (I + R - 1) / R; i < I; i += rows * T.tiles, q -= T.tiles) {
@@ -219,7 +220,7 @@ _GATHERED = """\
     }
     if (special) {
       for (long kh = 0; kh < KH; kh++) for (long kw = 0; kw < KW; kw++) {
-        const long count = $runs_of(runs, row, end, h_in[kh], w_in[kw], base);
+        const long count = shohin_runs(runs, row, end, h_in[kh], w_in[kw], base, &plane);
         for (long i = 0; i < I; i++) for (long o = 0; o < O; o++) {
           float sum = 0.0f;
           for (long j = 0; j < count; j++) for (long t = 0; t < runs[j].n; t++)
@@ -231,7 +232,7 @@ _GATHERED = """\
     }
     for (long kh = 0; kh < KH; kh++) for (long kw = 0; kw < KW; kw++) {
       float *out = patch + (kh * KW + kw) * I * 32;
-      const long count = $runs_of(runs, row, end, h_in[kh], w_in[kw], base);
+      const long count = shohin_runs(runs, row, end, h_in[kh], w_in[kw], base, &plane);
       for (long t = 0; t < I * 32; t++) out[t] = 0.0f;
       for (long j = 0; j < count; j++) for (long i = 0; i < I; i++) {
         const float *from = x + runs[j].a + i;
@@ -271,30 +272,26 @@ def _accumulate(q: Gradient, site: Site, printer: Printer, name: str) -> str:
     for (long r = row; r < end; r++)
       for (long o = 0; o < PO; o++) stage[(r - row) * PO + o] = o < O ? dyr[(r - row) * DC + o] : 0.0f;"""
     )
-    runs_of = f"{name}_runs"
-    body = fill(
-        _GATHERED if q.gathers else _BY_TAP, runs_of=runs_of, panels=panels, call=run.call, step=q.stride[1] * q.x[2]
-    )
     return (
         PREAMBLE
         + Lanes(shape.width).declare
         + run.declare
-        + runs_function(q, runs_of)
+        + RUNS
         + load_functions(q, site, printer, name)
-        + fill(
-            HEAD
-            + """\
-  enum { I = $i, O = $o, PO = $po, DC = $dc, KH = $kh, KW = $kw, TI = $ti, R = $r, P = $p, W = $w, ROWS = $n };
-  $rows
-  $columns
+        + family(
+            name,
+            """\
+  enum { R = $r, P = $panel, W = $width };
+  const long I = $i, O = $o, PO = $po, DC = $dc, KH = $kh, KW = $kw, TI = $ti, ROWS = $rows;
+  $plane
   const long group = chunk % $groups, size = (ROWS + $pieces - 1) / $pieces, from = chunk / $groups * size;
   const long to = from + size < ROWS ? from + size : ROWS;
-  const float *x = $x + group * I, *dy = $dy + group * O;
+  const float *x = left + group * I, *dy = right + group * O;
   float *partial = (float *)shared + chunk * $partial;
   struct shohin_run *runs = (struct shohin_run *)scratch;
   float *stage = (float *)(scratch + 32 * sizeof *runs), *patch = stage + $stage_size;
   struct shohin_tile T = {.runs = runs, .rs = $rs, .ks = $ks, .ldc = PO, .lines = 1};
-  (void)stage; (void)patch;
+  (void)stage; (void)patch; (void)TI; (void)I; (void)O;
   for (long j = 0; j < $partial; j++) partial[j] = 0.0f;
   long base = 0, loaded = 0;  // rows of x that are staged
   (void)loaded;
@@ -302,33 +299,23 @@ def _accumulate(q: Gradient, site: Site, printer: Printer, name: str) -> str:
     const long end = row + $block < to ? row + $block : to;$load$stage
 $body
   }
-}
 """,
-            name=name,
-            i=q.i,
-            o=q.o,
-            po=shape.padded(q.o),
-            dc=q.dy[2],
-            kh=q.kernel[0],
-            kw=q.kernel[1],
-            ti=q.taps * q.i,
+            sizes={
+                **sizes(q),
+                **dict(i=q.i, o=q.o, po=shape.padded(q.o), ti=q.taps * q.i, groups=q.groups, partial=q.partial, stage_size=_stage(q)),
+                **dict(rs=BLOCK if q.gathers else 1, ks=1 if q.gathers else q.stride[1] * q.x[2], step=q.stride[1] * q.x[2]),
+            },
+            given={**given(q, site, printer, name, _staged_at(q)), **TAPS, TILES: "tiles"},
+            tables=f"{tap_table(q, 0)}\n  {tap_table(q, 1)}\n  {run.table}",
             r=shape.rows,
-            p=shape.panel,
-            w=shape.width,
-            n=q.n * q.dy[0] * q.dy[1],
-            rows=tap_table(q, 0),
-            columns=tap_table(q, 1),
-            groups=q.groups,
+            panel=shape.panel,
+            width=shape.width,
+            plane=PLANE,
             pieces=CHUNKS,
-            **source(q, site, printer, f"scratch + {_staged_at(q)}"),
-            load=load_rows(q, name),
-            partial=q.partial,
             block=BLOCK,
+            load=load_rows(q),
             stage=stage,
-            stage_size=_stage(q),
-            rs=BLOCK if q.gathers else 1,
-            ks=1 if q.gathers else q.stride[1] * q.x[2],
-            body=body,
+            body=(_GATHERED if q.gathers else _BY_TAP).replace("$panels", panels).replace("$call", CALL),
         )
     )
 

@@ -11,19 +11,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 from shohin.compiler.kernel import Kernel, Phase, Printer, Site, Verdict, register
-from shohin.kernels.common import BLOCK, CHUNKS, HEAD, PREAMBLE, Lanes, combine_chunks, fill, is_float32, one_each
+from shohin.kernels.common import BLOCK, CHUNKS, PREAMBLE, Lanes, combine_chunks, family, is_float32, one_each
 from shohin.kernels.conv import kernel
 from shohin.kernels.conv_dw import (
+    PLANE,
+    RUNS,
+    TAPS,
     Gradient,
+    given,
     gradient,
     load_functions,
     load_ports,
     load_rows,
-    runs_function,
-    source,
+    sizes,
     tap_table,
 )
-from shohin.kernels.tile import TileShape, depth_shape, panel_table, tiles
+from shohin.kernels.tile import CALL, TILES, TileShape, depth_shape, panel_table, tiles
 
 _ROWS = 3
 
@@ -49,17 +52,15 @@ def _accumulate(site: Site, printer: Printer, name: str) -> str:
         PREAMBLE
         + Lanes(shape.width).declare
         + run.declare
-        + runs_function(q, f"{name}_runs")
+        + RUNS
         + load_functions(q, site, printer, name)
-        + fill(
-            HEAD
-            + """\
-  enum { P = $p, Q = $q, C = $c, DC = C, PC = $pc, KH = $kh, KW = $kw, ROWS = $n };
-  $h_in
-  $w_in
-  $table
+        + family(
+            name,
+            """\
+  const long P = $p, Q = $q, C = $c, DC = $dc, PC = $pc, KH = $kh, KW = $kw, ROWS = $rows;
+  $plane
   const long size = (ROWS + $pieces - 1) / $pieces, from = chunk * size, to = from + size < ROWS ? from + size : ROWS;
-  const float *x = $x, *dy = $dy;
+  const float *x = left, *dy = right;
   float *partial = (float *)shared + chunk * (KH * KW * PC);
   struct shohin_run *runs = (struct shohin_run *)scratch;
   struct shohin_tile T = {.runs = runs, .rs = $rs, .ks = $ks, .ldb = C, .ldc = KW * PC, .tiles = 1, .lines = 1};
@@ -71,10 +72,10 @@ def _accumulate(site: Site, printer: Printer, name: str) -> str:
     const int one = top / P == bottom / P;  // the block's lines are p0..p1 of one image, or touch two
     const long p0 = one ? top % P : 0, p1 = one ? bottom % P : P - 1;
     for (long kh = 0, rows; kh < KH; kh += rows) {
-      for (rows = 0; rows < $rows && kh + rows < KH && h_in[kh + rows][0] <= p0 && p1 < h_in[kh + rows][1];) rows++;
+      for (rows = 0; rows < $most && kh + rows < KH && h_in[kh + rows][0] <= p0 && p1 < h_in[kh + rows][1];) rows++;
       if (!rows) rows = 1;
       for (long kw = 0; kw < KW; kw++) {
-        T.count = $runs_of(runs, row, end, h_in[kh], w_in[kw], base);
+        T.count = shohin_runs(runs, row, end, h_in[kh], w_in[kw], base, &plane);
         if (!T.count) continue;
         for (const struct shohin_panel *p = panels; p < panels + $panels; p++) {
           const long vectors = p->vectors;
@@ -86,29 +87,16 @@ def _accumulate(site: Site, printer: Printer, name: str) -> str:
       }
     }
   }
-}
 """,
-            name=name,
-            p=q.dy[0],
-            q=q.dy[1],
-            c=channels,
-            pc=shape.padded(channels),
-            kh=q.kernel[0],
-            kw=q.kernel[1],
-            n=q.n * q.dy[0] * q.dy[1],
-            h_in=tap_table(q, 0),
-            w_in=tap_table(q, 1),
-            table=panel_table(panels),
-            panels=len(panels),
+            sizes={**sizes(q), **dict(pc=shape.padded(channels), panels=len(panels), rs=q.dilation[0] * q.x[1] * q.x[2], ks=q.stride[1] * q.x[2])},
+            given={**given(q, site, printer, name, 24 * BLOCK), **TAPS, "const struct shohin_panel *panels": "panels", TILES: "tiles"},
+            tables=f"{tap_table(q, 0)}\n  {tap_table(q, 1)}\n  {panel_table(panels)}\n  {run.table}",
+            plane=PLANE,
             pieces=CHUNKS,
             block=BLOCK,
-            **source(q, site, printer, f"scratch + {24 * BLOCK}"),
-            load=load_rows(q, name),
-            rows=shape.rows,
-            runs_of=f"{name}_runs",
-            rs=q.dilation[0] * q.x[1] * q.x[2],
-            ks=q.stride[1] * q.x[2],
-            call=run.call,
+            load=load_rows(q),
+            most=shape.rows,
+            call=CALL,
         )
     )
 

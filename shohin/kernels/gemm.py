@@ -11,10 +11,33 @@ from dataclasses import dataclass, replace
 from math import gcd, prod
 
 from shohin.compiler.kernel import Declined, Kernel, Phase, PortSpec, Printer, Site, Verdict, register
-from shohin.kernels.common import BLOCK, CHUNKS, HEAD, PREAMBLE, ceil_div, fill, is_float32, shares, transpose_function
+from shohin.kernels.common import (
+    BLOCK,
+    CHUNKS,
+    LOAD,
+    PREAMBLE,
+    STATISTIC,
+    ceil_div,
+    family,
+    fill,
+    is_float32,
+    shares,
+    transpose_function,
+)
 from shohin.kernels.numbered import Entries, Numbered, entries_of
 from shohin.kernels.panels import Panels
-from shohin.kernels.tile import Panel, TileShape, closing, far, panel_table, side_function, tile_shape, tiles
+from shohin.kernels.tile import (
+    CALL,
+    TILES,
+    Panel,
+    TileShape,
+    closing,
+    far,
+    panel_table,
+    side_function,
+    tile_shape,
+    tiles,
+)
 
 _L1, _L2 = 32 << 10, 512 << 10
 
@@ -210,7 +233,7 @@ const long size = (M + {CHUNKS - 1}) / {CHUNKS}, m0 = mine * size < M ? mine * s
   (void)mtiles;"""
 _STATISTIC = f"""
     const long upto = end < bottom ? m0 + (end - m0) / {BLOCK} * {BLOCK} : end;
-    ${{name}}_statistic(b, shared, mine, done, upto);
+    statistic(b, shared, mine, done, upto);
     done = upto;"""
 
 
@@ -230,10 +253,10 @@ def _panel(q: Product) -> int:
     return 4 * q.k * q.shape.panel if q.near else 0
 
 
-def _load(q: Product, name: str) -> str:
+def _load(q: Product) -> str:
     """C that puts a block's rows of ``a`` into scratch."""
     if q.staged:
-        return f"\n    {name}_load(b, (float *)scratch, mb, end);"
+        return "\n    load(b, (float *)scratch, mb, end);"
     copy = f"shohin_side{q.shape.width}x{q.shape.rows}"
     return fill(_SIDES, at=_panel(q), copy=copy, stride=q.a[1]) if q.sides else ""
 
@@ -264,15 +287,15 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
         + (form.function(site) if isinstance(form, Numbered) else "")
         + printer.load(site.call.operands[0], f"{name}_load")
         + printer.statistic(f"{name}_statistic")
-        + fill(
-            HEAD
-            + """\
-  enum { M = $m, N = $n, K = $k, W = $w, R = $rows };
-  $table
+        + family(
+            name,
+            """\
+  enum { W = $w, R = $rows };
+  const long M = $m, N = $n, K = $k;
   const long z = chunk / $pieces, mine = chunk % $pieces;
-  const float *a = $a + $oa;
+  const float *a = left + $oa;
   $weights
-  float *y = $y + z * M * N;
+  float *y = result + z * M * N;
   const long mtiles = (M + R - 1) / R;
   $rows_of
   const struct shohin_panel *const p0 = panels + $panels * (mine % $pn) / $pn, *const p1 = panels + $panels * (mine % $pn + 1) / $pn;
@@ -299,35 +322,34 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
       }
     }$statistic
   }
-}
 """,
-            name=name,
-            m=q.m,
-            n=q.n,
-            k=q.k,
+            sizes=dict(
+                m=q.m, n=q.n, k=q.k, panels=len(q.panels), pieces=pm * pn, pm=pm, pn=pn, sm=strides[0], sk=strides[1], am=q.a[0], block=q.block,
+                skip=q.rows * (q.k if q.sides or q.staged else q.a[0]),
+            ),
+            given={
+                "const float *left": "(const float *)scratch" if q.staged else printer.pointer(site.operands[0].name),
+                "const void *right": "shared" if _copied(q) else printer.pointer(site.operands[-1].name),
+                "float *result": printer.pointer(site.results[0].name),
+                "const struct shohin_panel *panels": "panels",
+                TILES: "tiles",
+                **({LOAD: f"{name}_load"} if q.staged else {}),
+                **({STATISTIC: f"{name}_statistic"} if q.folded else {}),
+            },
+            tables=f"{panel_table(q.panels)}\n  {run.table}",
             w=shape.width,
-            table=panel_table(q.panels),
-            panels=len(q.panels),
             rows=rows,
-            pieces=pm * pn,
-            pn=pn,
-            a="(const float *)scratch" if q.staged else printer.pointer(site.operands[0].name),
-            row=f"a + (m - mb) * {q.k}" if q.staged else "side + (m - mb) / R * (R * K)" if q.sides else f"a + m * {q.a[0]}",
-            load=_load(q, name),
-            rows_of=_CHUNKED if q.folded else fill(_TILED, pm=pm, pn=pn),
-            empty=f"\n  if (m0 == bottom) {name}_statistic(b, shared, mine, m0, m0);" if q.folded else "",
-            statistic=fill(_STATISTIC, name=name) if q.folded else "",
-            y=printer.pointer(site.results[0].name),
+            row="a + (m - mb) * K" if q.staged else "side + (m - mb) / R * (R * K)" if q.sides else "a + m * $am",
+            load=_load(q),
+            rows_of=_CHUNKED if q.folded else _TILED,
+            empty="\n  if (m0 == bottom) statistic(b, shared, mine, m0, m0);" if q.folded else "",
+            statistic=_STATISTIC if q.folded else "",
             oa=" + ".join(offsets["a"]),
-            weights=form.begin(q.panels, printer.pointer(site.operands[-1].name), ceil_div(_side(q), 64) * 64)
+            weights=form.begin(q.panels, "(const uint8_t *)right", ceil_div(_side(q), 64) * 64)
             if isinstance(form, Numbered)
-            else f"const float *const bs = {'(const float *)shared' if _copied(q) else printer.pointer(site.operands[-1].name)} + {' + '.join(offsets['b'])};",
-            sm=strides[0],
-            skip="R * K" if q.sides or q.staged else f"R * {q.a[0]}",
-            sk=strides[1],
-            block=q.block,
+            else f"const float *const bs = (const float *)right + {' + '.join(offsets['b'])};",
             panel=fill(_NEAR, at=0, bn=q.b[1], statement=_packing(q)[1]) if q.near else form.fetch("p", "0") if isinstance(form, Numbered) else "T.b = bs + p->base;",
-            call=run.call,
+            call=CALL,
         )
     )
 

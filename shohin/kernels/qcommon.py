@@ -180,12 +180,24 @@ def tail(site: Site, data: Mapping[str, Array], groups: int) -> tuple[Array, ...
     return (pack_channels(offset, np.int32, groups),)
 
 
+def unsigned_tail(site: Site, data: Mapping[str, Array], shift: int = 128) -> tuple[Array, Array | None]:
+    """For operands that come as q + ``shift``: ``bias - (zero + shift) sum(w)`` and, if the epilogue is of the usual form, multipliers."""
+    close, w = close_of(site), data[site.operands[1].name]
+    offset = -(site.attrs["zero"] + shift) * w.reshape(len(w), -1).sum(1, dtype=np.int64)
+    bias, m = (constant(e, site, data) for e in (close.bias, close.M)) if close else (None, None)
+    if bias is None or m is None:
+        return offset.astype(np.int32), None
+    return (bias.astype(np.int64) + offset).astype(np.int32), m
+
+
 STRUCT = "struct shohin_q8_layer { int32_t " + ", ".join(f.name for f in fields(Layer)) + "; };\n"
 
 _ROWS = """\
 /* Rows of the input as a kernel's rows see them: in place, or with their padding in a ring; blank ones are all zero point. */
 struct shohin_q8_rows { const int8_t *x; int8_t *blank, *ring; long next; };
 
+"""
+_FILL = """\
 static void shohin_q8_begin(const struct shohin_q8_layer *l, struct shohin_q8_rows *s, const int8_t *x, int8_t *memory) {
   s->x = x; s->blank = memory; s->ring = memory + l->width * l->c; s->next = 0;
   memset(memory, l->zero, (size_t)((l->slots + 1) * l->width * l->c));
@@ -206,6 +218,34 @@ static void shohin_q8_rows(const struct shohin_q8_layer *l, struct shohin_q8_row
 }
 
 """
+_WIDEN = """\
+struct shohin_q8_wide_rows { const int8_t *x; int16_t *blank, *ring; long next; };
+static void shohin_q8_widen(int16_t *restrict to, const int8_t *restrict from, size_t n) { for (size_t i = 0; i < n; i++) to[i] = from[i]; }
+
+"""
+_FLIP = """\
+static void shohin_q8_flip(int8_t *restrict to, const int8_t *restrict from, size_t n) { for (size_t i = 0; i < n; i++) to[i] = (int8_t)(from[i] ^ -128); }
+
+"""
+
+
+def flipped() -> str:
+    """C of the same rows, always in the ring, of q + 128: ``shohin_q8_unsigned_begin`` and ``shohin_q8_unsigned_rows``."""
+    text = _FILL.replace("shohin_q8_begin", "shohin_q8_unsigned_begin").replace(" shohin_q8_rows(", " shohin_q8_unsigned_rows(")
+    text = text.replace("memcpy(", "shohin_q8_flip(").replace("memset(memory, l->zero,", "memset(memory, l->zero + 128,")
+    return f"#ifndef SHOHIN_Q8_FLIP\n#define SHOHIN_Q8_FLIP\n{_FLIP}{text}#endif\n"
+
+
+def widened() -> str:
+    """C of the same rows as int16: ``shohin_q8_wide_begin`` and ``shohin_q8_wide_rows``."""
+    text = _FILL.replace("shohin_q8_begin", "shohin_q8_wide_begin").replace("shohin_q8_rows", "shohin_q8_wide_rows").replace("memcpy(", "shohin_q8_widen(")
+    text = text.replace("int8_t *memory", "int16_t *memory").replace("const int8_t **rows", "const int16_t **rows")
+    text = text.replace(" : s->x + r * size", "").replace(": l->slots ? s->ring", ": s->ring")
+    fill = "for (long i = 0; i < (l->slots + 1) * l->width * l->c; i++) memory[i] = (int16_t)l->zero;"
+    text = text.replace("memset(memory, l->zero, (size_t)((l->slots + 1) * l->width * l->c));", fill)
+    return f"#ifndef SHOHIN_Q8_WIDEN\n#define SHOHIN_Q8_WIDEN\n{_WIDEN}{text}#endif\n"
+
+
 _PLAIN_REQUANT = """\
   const int32_t z = l->z - 0x4b400000; /* v + 1.5 * 2^23 holds the rounded integer in its low bits */
   for (long i = 0; i < n; i++) {
@@ -240,7 +280,7 @@ static void shohin_q8_requant(const struct shohin_q8_layer *l, const int32_t *ac
 
 def common(among: tuple[InstructionSet, ...]) -> str:
     """C that all int8 kernels of a file share, for these sets."""
-    return f"#ifndef SHOHIN_Q8\n#define SHOHIN_Q8\n{detect(among)}\n{STRUCT}\n{_ROWS}{_requant(among)}{_STORE}\n{dots(among)}#endif\n"
+    return f"#ifndef SHOHIN_Q8\n#define SHOHIN_Q8\n{detect(among)}\n{STRUCT}\n{_ROWS}{_FILL}{_requant(among)}{_STORE}\n{dots(among)}#endif\n"
 
 
 # ------------------------------------------------------------------------------------------------------ phases

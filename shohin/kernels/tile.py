@@ -253,7 +253,7 @@ def tile_function(width: int, rows: int, vectors: int, kind: str, close: Close) 
         """\
 #ifndef $guard
 #define $guard
-SHOHIN_APART SHOHIN_WIDE static void $name(const struct shohin_tile *t, void *const *b) {
+SH_APART SHOHIN_WIDE static void $name(const struct shohin_tile *t, void *const *b) {
   const long rs = t->rs, rs2 = 2 * rs, rs3 = 3 * rs, ks = t->ks, ldb = t->ldb, ldc = t->ldc;$ends$moves
   (void)b; (void)rs; (void)rs2; (void)rs3;
   for (long line = 0; line < t->lines; line++) {
@@ -294,7 +294,7 @@ SHOHIN_APART SHOHIN_WIDE static void $name(const struct shohin_tile *t, void *co
 
 @dataclass(frozen=True)
 class Tiles:
-    """The tile functions that one kernel calls, and the call: by ``rows`` and ``vectors``, C variables."""
+    """The tile functions that one kernel calls: by ``rows`` and ``vectors``, C variables."""
 
     width: int
     sizes: tuple[int, ...]
@@ -307,14 +307,14 @@ class Tiles:
         return "".join(tile_function(self.width, r, v, self.kind, self.close) for v in self.vectors for r in self.sizes)
 
     @property
-    def call(self) -> str:
-        """The tile is ``T``."""
-        cases = [
-            f"case {r * 8 + v}: {tile_name(self.width, r, v, self.kind, self.close)}(&T, b); break;"
-            for v in self.vectors
-            for r in self.sizes
-        ]
-        return f"switch (rows * 8 + vectors) {{ {' '.join(cases)} }}"
+    def table(self) -> str:
+        """C of a table ``tiles`` of them, by ``rows * 8 + vectors``; ``CALL`` calls one."""
+        calls = [f"[{r * 8 + v}] = {tile_name(self.width, r, v, self.kind, self.close)}" for v in self.vectors for r in self.sizes]
+        return f"static shohin_tile_call *const tiles[] = {{{', '.join(calls)}}};"
+
+
+TILES = "shohin_tile_call *const *tiles"
+CALL = "tiles[rows * 8 + vectors](&T, b);"
 
 
 def tiles(shape: TileShape, lengths: Iterable[int], panels: Iterable[Panel], kind: str, close: Close = Close()) -> Tiles:

@@ -32,17 +32,25 @@ def _gates(x: Tensor, count: int) -> list[Tensor]:
 @composite(
     "gru",
     quant=Quant("rule", rule="Q12 gru"),
-    source="Cho et al. 2014; the reset after the product, as in cuDNN and PyTorch",
+    source="Cho et al. 2014, the reset before the product; after it as in cuDNN and PyTorch",
 )
 def _gru(
-    x: Any, h: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None, *, reverse: bool
+    x: Any, h: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None, *, reverse: bool, reset_after: bool = True
 ) -> tuple[Tensor, Tensor]:
     inputs = _project(move.permute_dims(x, (1, 0, 2)), w_ih, b_ih)
+    cut = w_hh.shape[0] // 3 * 2
+    rows = lambda v, low, high: None if v is None else v[low:high]
 
     def step(h: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        (ur, uz, un), (vr, vz, vn) = _gates(u, 3), _gates(_project(h, w_hh, b_hh), 3)
-        r, z = math.sigmoid(ur + vr), math.sigmoid(uz + vz)
-        n = math.tanh(un + r * vn)
+        ur, uz, un = _gates(u, 3)
+        if reset_after:
+            vr, vz, vn = _gates(_project(h, w_hh, b_hh), 3)
+            r, z = math.sigmoid(ur + vr), math.sigmoid(uz + vz)
+            n = math.tanh(un + r * vn)
+        else:
+            vr, vz = _gates(_project(h, w_hh[:cut], rows(b_hh, 0, cut)), 2)
+            r, z = math.sigmoid(ur + vr), math.sigmoid(uz + vz)
+            n = math.tanh(un + _project(r * h, w_hh[cut:], rows(b_hh, cut, None)))
         new = n + z * (h - n)
         return new, new
 
@@ -85,6 +93,9 @@ class _Recurrent(Module):
                 setattr(self, f"bias_ih_{suffix}", Param(init.uniform((rows,), bound)))
                 setattr(self, f"bias_hh_{suffix}", Param(init.uniform((rows,), bound)))
 
+    def _loop(self, *operands: Tensor, reverse: bool) -> tuple[Tensor, ...]:
+        raise NotImplementedError(f"{type(self).__name__}._loop")
+
     def _parts(self) -> list[tuple[int, str]]:
         ends = ("", "_reverse") if self.bidirectional else ("",)
         return [(k, f"l{k}{end}") for k in range(self.num_layers) for end in ends]
@@ -110,14 +121,11 @@ class _Recurrent(Module):
                     "hidden)"
                 )
         last: list[list[Tensor]] = [[] for _ in range(self._states)]
-        loop = _gru if self._states == 1 else _lstm
         for layer in range(self.num_layers):
             outs: list[Tensor] = []
             for k, (at, suffix) in enumerate(parts):
                 if at == layer:
-                    y, *new = loop(
-                        x, *(s[k] for s in given), *self._weights(suffix), reverse=suffix.endswith("_reverse")
-                    )
+                    y, *new = self._loop(x, *(s[k] for s in given), *self._weights(suffix), reverse=suffix.endswith("_reverse"))
                     outs.append(y)
                     for keep, state in zip(last, new, strict=True):
                         keep.append(state)
@@ -128,12 +136,12 @@ class _Recurrent(Module):
 
 
 class GRU(_Recurrent):
-    """Gated recurrent unit: ``h' = n + z (h - n)`` with ``n = tanh(W x + r (U h + b))``.
+    """Gated recurrent unit: ``h' = n + z (h - n)`` with ``n = tanh(W x + r (U h + b))``; ``reset_after=False``: ``tanh(W x + U (r h) + b)``.
 
     Shapes: x (n, l, input), h (layers * directions, n, hidden), zero by default -> (n, l, directions * hidden) and
     the last h.
     weight_ih_l0 (3 hidden, input) and weight_hh_l0 (3 hidden, hidden) hold the gates r, z, n; all uniform in
-    ±1/sqrt(hidden). As in PyTorch, but always batch first. Source: Cho et al. 2014.
+    ±1/sqrt(hidden). As in PyTorch, but always batch first. Source: Cho et al. 2014, who reset before the product, as ONNX and Keras can.
 
     >>> y, h = GRU(3, 4)(move.ones((2, 5, 3)))
     >>> y.shape, h.shape
@@ -141,6 +149,14 @@ class GRU(_Recurrent):
     """
 
     _gate_count, _states = 3, 1
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, dropout: float = 0.0,
+                 bidirectional: bool = False, reset_after: bool = True) -> None:  # fmt: skip
+        super().__init__(input_size, hidden_size, num_layers, bias, dropout, bidirectional)
+        self.reset_after = reset_after
+
+    def _loop(self, *operands: Tensor, reverse: bool) -> tuple[Tensor, ...]:
+        return _gru(*operands, reverse=reverse, reset_after=self.reset_after)
 
     def forward(self, x: Any, h: Any = None) -> tuple[Tensor, Tensor]:
         y, (last,) = self._run(x, None if h is None else (h,))
@@ -160,6 +176,9 @@ class LSTM(_Recurrent):
     """
 
     _gate_count, _states = 4, 2
+
+    def _loop(self, *operands: Tensor, reverse: bool) -> tuple[Tensor, ...]:
+        return _lstm(*operands, reverse=reverse)
 
     def forward(self, x: Any, state: Any = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         y, (h, c) = self._run(x, state)

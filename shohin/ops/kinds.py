@@ -338,10 +338,11 @@ def movement(name: str, *, attrs: Mapping[str, Attr], numpy: Callable[..., Any],
 
 
 def contraction(name: str, *, axes: Any, operands: tuple[str, str], attrs: Mapping[str, Attr], samples: Callable[..., Any], source: str,
-                doc: str, quant: Quant, transposed_order: tuple[str, str] = ("sequence", "chunks8")) -> Function:  # fmt: skip
+                doc: str, quant: Quant, transposed_order: tuple[str, str] = ("sequence", "chunks8"), instead: Any = None) -> Function:  # fmt: skip
     """A sum of products, linear in both operands, as a family of three records: the op and its two transposes
     ``<name>_d<operand>``, whose relation follows from the op's. ``transposed_order`` gives their orders of summation. With the
-    rule Q2 and no ``quant.integer`` of its own, a fourth one sums its integers: ``q<name>``."""
+    rule Q2 and no ``quant.integer`` of its own, a fourth one sums its integers: ``q<name>``. ``instead``: ``Quant.instead`` of the
+    first transpose."""
     accepted = dtypes.FLOATING | {dtypes.int8, dtypes.int16, dtypes.int32, dtypes.uint8}
     wide = lambda d: dtypes.int32 if d in dtypes.INTEGER else compute_dtype(d)
     kinds = Dtypes(accepted=(accepted, accepted), same=False, compute=compute_dtype, accumulator=wide,
@@ -367,7 +368,7 @@ def contraction(name: str, *, axes: Any, operands: tuple[str, str], attrs: Mappi
         grad = relation((), {}).transpose(k)
         record(f"{name}_d{operand}", grad, slots, {"shape": Attr(type="shape", operand=-1)}, transposed_order[k],  # type: ignore[arg-type]
                f"The gradient of {name} with respect to {operand}: its relation transposed.",
-               _transposed_samples(base, k, samples), Quant.refuse("a gradient runs in training only"))  # fmt: skip
+               _transposed_samples(base, k, samples), Quant.refuse("a gradient runs in training only", instead=None if k else instead))  # fmt: skip
     if quant.rule == "Q2 contraction":
         own.append(qlinear.integer_record(base))
     FAMILIES[name] = (name, operands)

@@ -111,7 +111,7 @@ def _conv_samples(rng: np.random.Generator) -> list[Sample]:
 
 
 _conv2d = contraction(
-    "conv2d", operands=("x", "w"), attrs=_CONV_ATTRS, quant=Quant("rule", rule="Q2 contraction"), samples=_conv_samples,
+    "conv2d", operands=("x", "w"), attrs=_CONV_ATTRS, quant=Quant("rule", rule="Q2 contraction"), samples=_conv_samples, instead=lambda operands, attrs: _phases(*operands, **attrs),
     axes="n (h*stride.0+kh*dilation.0~padding.0) (w*stride.1+kw*dilation.1~padding.1) (g i), (g o) kh kw i -> n h w (g o) | g=groups",
     source="LeCun et al. 1989; layout NHWC, weights (out, kh, kw, in/groups)", doc="Cross-correlation over windows; taps outside the image are skipped.",
 ).op  # fmt: skip
@@ -168,6 +168,28 @@ def conv_transpose2d(x: Any, w: Any, /, *, stride: Pair = 1, padding: Any = 0, o
     sizes = [(n - 1) * s[i] - sum(p[i]) + d[i] * (b.shape[1 + i] - 1) + extra[i] + 1 for i, n in enumerate(a.shape[1:3])]
     attrs = {"stride": s, "padding": p, "dilation": d, "groups": groups, "shape": (a.shape[0], *sizes, b.shape[3] * groups)}
     return interp.bind(kinds.get("conv2d_dx"), [a, b], attrs)[0]
+
+
+def _phases(x: Tensor, w: Tensor, stride: Shape, padding: Any, dilation: Shape, groups: int, shape: Shape) -> Tensor | None:
+    """A transposed convolution as one convolution whose channels are the outputs of a step of the stride (its phases), which then move to their
+    places; None with dilation, or where the result is larger than what the windows reach.
+
+    Result t = a s + r is the sum over j of x[a - j] w[j s + r]. Source: Shi et al. 2016 (arXiv:1609.07009).
+    """
+    size, (n, *image, _) = w.shape[1:3], x.shape
+    taps = [-(-k // s) for k, s in zip(size, stride, strict=True)]
+    ends = [(p[0], p[0] + extent) for p, extent in zip(padding, shape[1:3], strict=True)]
+    full = [(m + t - 1) * s for m, t, s in zip(image, taps, stride, strict=True)]
+    if tuple(dilation) != (1, 1) or any(a < 0 or b > m for (a, b), m in zip(ends, full, strict=True)):
+        return None
+    w = move.pad(w, [(0, 0), *((0, t * s - k) for t, s, k in zip(taps, stride, size, strict=True)), (0, 0)])
+    w = move.reshape(w, (groups, -1, taps[0], stride[0], taps[1], stride[1], w.shape[3]))
+    w = move.permute_dims(move.flip(w, axis=(2, 4)), (0, 3, 5, 6, 2, 4, 1))
+    w = move.reshape(w, (-1, *taps, w.shape[-1]))
+    y = conv2d(x, w, padding=tuple((t - 1, t - 1) for t in taps), groups=groups)
+    y = move.reshape(y, (*y.shape[:3], groups, *stride, -1))
+    y = move.reshape(move.permute_dims(y, (0, 1, 4, 2, 5, 3, 6)), (n, *full, -1))
+    return y[:, ends[0][0] : ends[0][1], ends[1][0] : ends[1][1]]
 
 
 # ----------------------------------------------------------------------------------------------- pooling

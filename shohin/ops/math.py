@@ -62,7 +62,7 @@ subtract = elementwise("subtract", body=lambda a, b: a - b, vjp=(lambda a, b, y,
 multiply = elementwise("multiply", body=lambda a, b: a * b, vjp=(lambda a, b, y, g: g * b, lambda a, b, y, g: g * a),
                        quant=Quant("rule", rule="Q7 mul", interval=_products), edges=BIG, **_two(np.multiply))  # fmt: skip
 divide = elementwise("divide", body=lambda a, b: a / b, vjp=(lambda a, b, y, g: g / b, lambda a, b, y, g: -g * y / b),
-                     quant=Quant.refuse("a division of two tensors has no integer definition", divisor=1), edges=BIG, domain=(0.5, 3.0),
+                     quant=Quant("rule", rule="Q12 quotient", divisor=1), edges=BIG, domain=(0.5, 3.0),
                      **_two(np.divide, FLOAT))  # fmt: skip
 pow = elementwise("pow", body=lambda a, b: loop.pow(a, b), domain=(0.2, 2.5), edges=(0.0, 1.0, 2.0),
                   vjp=(lambda a, b, y, g: g * b * pow(a, where(equal(b, 0), ones_like(b), b - 1)), lambda a, b, y, g: g * where(equal(a, 0), zeros_like(y), y * log(where(equal(a, 0), ones_like(a), a)))),

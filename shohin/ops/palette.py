@@ -88,7 +88,7 @@ def number_at(load: Any, coords: Sequence[loop.Expr], shape: Shape, bits: int, l
     value = loop.cast(load(0, (coords[0], byte)), dtypes.int32)
     if 8 % bits:  # a number may lie across two bytes
         value = value | (loop.cast(load(0, (coords[0], loop.minimum(byte + 1, last))), dtypes.int32) << 8)
-    within = loop.const(0, dtypes.int32) if dim == 1 else coords[-1] - coords[-1] // dim * dim
+    within = loop.const(0, dtypes.int32) if dim == 1 else coords[-1] % dim
     return (value >> (bit & 7)) & (2**bits - 1), within
 
 

@@ -4,7 +4,7 @@ candidate's plan, the history, the choices side by side, and the best one by pla
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from math import isfinite
 from pathlib import Path
@@ -45,7 +45,8 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One candidate: costs by the names of ``Cost``, choices by name; ``why`` it is rejected, or nothing; the plan as text.
+    """One candidate: costs by the names of ``Cost``, choices by name, the plan as text; ``why`` it is rejected, or nothing; ``more``
+    is what else is known of it.
 
     ``score`` None: it was never judged."""
 
@@ -57,6 +58,7 @@ class Entry:
     plan: str
     why: str = ""
     front: bool = False
+    more: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -137,7 +139,7 @@ def _ordered(entries: Sequence[Entry]) -> list[Entry]:
 
 def _row(e: Entry, found: Explored) -> dict[str, Any]:
     costs = [(c.name, c.text(e.costs[c.name]) if c.name in e.costs else "–", c.how) for c in found.costs]
-    return {"number": e.number, "name": e.name, "kind": e.kind, "score": _say(found, e.score), "costs": costs, "choices": e.choices, "plan": e.plan, "why": e.why,
+    return {"number": e.number, "name": e.name, "kind": e.kind, "score": _say(found, e.score), "costs": costs, "choices": {**e.choices, **e.more}, "plan": e.plan, "why": e.why,
             "best": e.number == found.best}  # fmt: skip
 
 

@@ -119,7 +119,7 @@ def history(points: Sequence[Point], best: Sequence[float], *, y: str, percent: 
             line += ([f"{across(p.x):.1f},{up(before):.1f}"] if isfinite(before) else []) + [f"{across(p.x):.1f},{up(now):.1f}"]
     parts.append(f'<polyline class="stairs" points="{" ".join(line)}"/>')
     parts += [p.dot(across(p.x), up(p.y), 4) for p in points]
-    parts.append(f'<text class="axis" x="{(left + width - right) / 2}" y="{height - 6}" text-anchor="middle">candidate, in the order of the search</text>')
+    parts.append(f'<text class="axis" x="{(left + width - right) / 2}" y="{height - 6}" text-anchor="middle">candidate, in the order in which they came</text>')
     return "".join([*parts, "</svg>"])
 
 

@@ -11,7 +11,7 @@ from shohin.compress.calibration import batches
 from shohin.core.errors import ShohinError, StateError
 from shohin.costs.meter import meter
 from shohin.search.strategies import Setting
-from shohin.search.ways import way
+from shohin.search.ways import seeded, way
 
 Array = np.ndarray[Any, Any]
 EXAMPLES = 8
@@ -35,7 +35,8 @@ class Prices:
         key = tuple(sorted(wanted.items()))
         if key not in self._known:
             try:
-                self._known[key] = self._asked(wanted)
+                with seeded(self._setting.seed):
+                    self._known[key] = self._asked(wanted)
             except StateError:
                 raise
             except ShohinError:

@@ -100,7 +100,7 @@ def trained(config: OneShot, setting: Setting) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     if last.is_file() and read_position(last).digest == of:
         position = load_run(last, shared, opt)
-    if position.epoch < config.epochs:
+    else:
         random.seed(setting.seed)
     schedule = one_cycle(config.rate, steps * config.epochs)
     stage, step = -1, None

@@ -28,7 +28,7 @@ LEVELS = {"native": "native", "v3": "x86_64_v3", "v4": "x86_64_v4"} | {s.level: 
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 MACHINES = (
-    ("defined(__GNUC__) && defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512VL__)", Machine(level="v4", vector_bytes=64, features=frozenset(), threads=1)),
+    ("defined(__GNUC__) && defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)", Machine(level="v4", vector_bytes=64, features=frozenset(), threads=1)),
     ("defined(__GNUC__) && defined(__AVX2__) && defined(__FMA__)", Machine(level="v3", vector_bytes=32, features=frozenset(), threads=1)),
     ("", GENERIC),
 )

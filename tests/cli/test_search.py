@@ -103,7 +103,7 @@ def test_in_a_terminal_the_front_is_drawn_anew() -> None:
     record = lambda k, score: Record(number=k, picks={"w": str(k)}, path=(k,), options={"w": 3}, score=score, predicted={"flash": 9 + k, "ram": 5, "instructions": None},
                                      measured={"flash": 9 + k, "ram": 5, "instructions": None}, rejected="", folder="")  # fmt: skip
     console = Console(force_terminal=True, width=100, record=True, file=open("/dev/null", "w"))
-    with search_job._watching(console) as watch:
+    with search_job.Watching(console) as watch:
         for k in range(3):
             watch(Study(Records([record(j, 0.5 + 0.1 * j) for j in range(k)]), Budget()))
     drawn = console.export_text()

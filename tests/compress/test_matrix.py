@@ -65,7 +65,7 @@ def end_to_end(methods, tmp_path):
 
 ALL = {**combined(2), **combined(3)}
 FIRST = {m.slot: n for n, m in reversed(demos().items())}
-FAST = [name for name in ALL if all(n in FIRST.values() for n in name.split(", "))]
+FAST = [name for name in combined(2) if all(n in FIRST.values() for n in name.split(", "))]
 
 
 def held(name, tmp_path):
@@ -76,6 +76,11 @@ def held(name, tmp_path):
 @pytest.mark.parametrize("name", FAST)
 def test_one_method_a_slot(name, tmp_path):
     held(name, tmp_path)
+
+
+def test_all_slots_at_once(tmp_path):
+    (every,) = [ms for n, ms in combined(len(SLOTS)).items() if n.split(", ") == list(reversed(FIRST.values()))]
+    assert not end_to_end(every, tmp_path)
 
 
 @pytest.mark.slow

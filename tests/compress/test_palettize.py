@@ -93,7 +93,8 @@ def test_float_artefact_holds_numbers_and_codebook(bits, cc, tmp_path):
     run = lambda folder, to: build_library(folder, tmp_path / to, cc=cc).run(x.reshape(8, -1))
     np.testing.assert_array_equal(run(tmp_path / "a", "la"), run(tmp_path / "b", "lb"))
     np.testing.assert_allclose(run(tmp_path / "a", "lc"), small(x).numpy(), rtol=1e-4, atol=1e-5)
-    assert art.arena_bytes <= reference.arena_bytes
+    panel = 32 * 9 * 16  # one of 32 channels is looked up at a time, from its numbers, a byte each
+    assert art.arena_bytes <= reference.arena_bytes + 4 * panel + panel + 1024
 
 
 def quantized(bits=2):

@@ -7,12 +7,25 @@ import pytest
 
 import shohin as sh
 from shohin import nn
-from shohin.compress import DKM, FisherPalettize, Palettize, Plan, Prune, PruneChannels, Quantize, report
+from shohin.compress import (
+    DKM,
+    FisherPalettize,
+    Palettize,
+    Plan,
+    Prune,
+    PruneChannels,
+    Quantize,
+    definitions,
+    fake,
+    report,
+)
 from shohin.compress.fisher import fisher
 from shohin.compress.kmeans import kmeans, lbg, nearest
 from shohin.compress.palettize import smallest
 from shohin.core.errors import PlanError
 from shohin.core.module import mode
+from shohin.core.op import Aval
+from shohin.deploy.network import exported_graph
 from shohin.ops.narrow import widen
 from shohin.ops.palette import depalettize
 from shohin.testing import check_method
@@ -106,14 +119,14 @@ def test_the_loss_weighs_the_error():
     data = labelled()
     data = sh.data.Dataset(data.x * np.float32([1, 1, 1e-3, 1e-3]), data.y, classes=data.classes)
 
-    def net():
+    def made():
         """Half of the first weights are large and hardly matter."""
-        made = network()
-        made[0].weight = made[0].weight.numpy() * np.float32([1, 1, 9, 9])
-        return made
+        net = network()
+        net[0].weight = net[0].weight.numpy() * np.array([1, 1, 9, 9], np.float32)
+        return net
 
-    plain, weighed = (Plan([("*", m)]).apply(net(), calibration=data) for m in (Palettize(), FisherPalettize()))
-    net = net()
+    plain, weighed = (Plan([("*", m)]).apply(made(), calibration=data) for m in (Palettize(), FisherPalettize()))
+    net = made()
     cells = {p: net.cells()[p] for p in ("0.weight", "4.weight", "7.weight")}
     found = fisher(net, cells, data)
     cost = lambda small, p: float((found[p] * np.square(cells[p].read().numpy() - small[int(p[0])].weight.numpy())).sum())
@@ -168,6 +181,12 @@ def test_dkms_gradient_is_the_papers_slope(dim):
         for _ in range(5):
             v, t = rng.normal(size=x.shape), 1e-6
             assert (f(x + t * v) - f(x - t * v)) / (2 * t) == pytest.approx((slope[rows].reshape(-1, dim) * v).sum(), rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize(("bits", "dim"), [(2, 1), (2, 2), (4, 4)])
+def test_compiled_evaluation_finds_the_weights_of_the_eager_one(bits, dim):
+    layer = Plan([("4", DKM(bits=bits, dim=dim))]).apply(network())[4]
+    np.testing.assert_allclose(sh.jit(lambda layer: layer.weight)(layer).numpy(), layer.weight.numpy(), rtol=1e-5)
 
 
 def test_dkm_trains_in_a_compiled_step_and_moves_weights_between_entries():
@@ -254,6 +273,22 @@ def test_they_are_saved_without_their_class(form, tmp_path):
     assert all(np.array_equal(a, small.integers(x)[k]) for k, a in again.integers(x).items())
     arts = [sh.export(net, x[:1], device="host", to=tmp_path / name) for net, name in ((small, "b"), (again, "c"))]
     assert arts[0].sections.rodata == arts[1].sections.rodata
+
+
+@pytest.mark.parametrize(("n", "share"), [(8, 8), (8, 1), (8, 3), (5, 2), (7, 9), (1, 1)])
+def test_channels_of_a_codebook_have_one_step(n, share):
+    largest = np.random.default_rng(n).random(n).astype(np.float32)
+    wanted = [largest[k // share * share : k // share * share + share].max() for k in range(n)]
+    assert definitions.together(largest, share).tolist() == fake.together(sh.asarray(largest), share).tolist() == wanted
+
+
+@pytest.mark.parametrize(("form", "shape"), [(Palettize(bits=4, dim=4), (1, 64)), (Palettize(bits=3, group=16), (2, 8)), (DKM(bits=2), (1, 4))], ids=str)
+def test_a_codebook_of_floats_is_one_of_integers(form, shape):
+    small = Plan([("4", form), ("*", Quantize())]).apply(network(), calibration=inputs()).eval()
+    (node,) = (n for n in exported_graph(small, [Aval((1, 8, 8, 4), sh.float32)]).nodes if n.op.kind == "storage")
+    assert node.attrs["bits"] == form.bits and node.operands[1].shape == shape
+    small.train()
+    assert np.array_equal(small(inputs(4)).numpy(), small.eval()(inputs(4)).numpy()) or isinstance(form, DKM)  # whose training is soft
 
 
 # -- storage

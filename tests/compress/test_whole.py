@@ -3,6 +3,7 @@ are to the float operator; gradients; what is refused."""
 
 import re
 import zlib
+from functools import partial
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def test_no_integer_differs(name, case):
 
 NEAR = {"softmax": 1, "softmax over rows": 1, "layer norm": 1, "layer norm of two dims": 1, "group norm": 1, "instance norm": 1,
         "rms norm": 1, "l2 norm": 1, "attention": 1, "causal attention": 1, "gelu": 0, "gelu tanh": 0, "silu": 0, "resize": 1,
-        "resize to corners": 1}  # fmt: skip
+        "resize to corners": 1, "product": 1, "quotient": 1, "quotient or 0": 1}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NEAR)
@@ -47,7 +48,7 @@ def test_steps_from_the_float_operator_on_the_same_grids(name):
     assert worst(quantized(net, *xs), net, *xs) <= NEAR[name]
 
 
-@pytest.mark.parametrize("layer", [nn.GRU, nn.LSTM])
+@pytest.mark.parametrize("layer", [nn.GRU, partial(nn.GRU, reset_after=False), nn.LSTM])
 def test_states_stay_near_the_float_cell_for_fifty_steps(layer):
     """On an int8 grid of the result: 1 step; the weights are those that the integers stand for."""
     rng = np.random.default_rng(3)
@@ -99,7 +100,7 @@ def test_a_cache_of_keys_that_grows_gives_the_integers_of_the_causal_pass():
 
 # ------------------------------------------------------------------------------------------------- gradients
 
-SMOOTH = ("softmax", "layer norm", "group norm", "rms norm", "l2 norm", "attention", "resize", "gru", "lstm")
+SMOOTH = ("softmax", "layer norm", "group norm", "rms norm", "l2 norm", "attention", "resize", "gru", "lstm", "product", "quotient")
 
 
 @pytest.mark.parametrize("name", SMOOTH)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+import shohin as sh
 from shohin import nn
 from shohin.compress import Plan, Quantize, integers
 from shohin.compress import definitions as d
@@ -10,6 +11,7 @@ from shohin.compress.steps import places_of
 from shohin.core.op import Aval
 from shohin.core.tensor import as_tensor
 from shohin.ops.control import run_numpy
+from shohin.ops.quotient import divide_no_nan
 
 
 class Of(nn.Module):
@@ -96,6 +98,7 @@ NETS = {
     "gru": lambda rng: (filled(Of(lambda net, x: net.g(x)[0], g=nn.GRU(6, 8)), rng, 0.6), [_x(rng, 5, 7, 6)]),
     "gru both ways": lambda rng: (filled(Of(lambda net, x: net.g(x)[0], g=nn.GRU(6, 4, num_layers=2, bidirectional=True)), rng, 0.6), [_x(rng, 5, 4, 6)]),
     "gru with its state": lambda rng: (filled(Of(lambda net, x, h: net.g(x, h), g=nn.GRU(6, 8, bias=False)), rng, 0.6), [_x(rng, 1, 7, 6), rng.uniform(-1, 1, (1, 1, 8)).astype(np.float32)]),
+    "gru that resets before": lambda rng: (filled(Of(lambda net, x: net.g(x)[0], g=nn.GRU(6, 8, reset_after=False, bidirectional=True)), rng, 0.6), [_x(rng, 5, 7, 6)]),
     "lstm": lambda rng: (filled(Of(lambda net, x: net.g(x)[0], g=nn.LSTM(6, 8)), rng, 0.6), [_x(rng, 5, 7, 6)]),
     "lstm both ways": lambda rng: (filled(Of(lambda net, x: net.g(x)[0], g=nn.LSTM(6, 4, num_layers=2, bidirectional=True)), rng, 0.6), [_x(rng, 5, 4, 6)]),
     "lstm with its state": lambda rng: (
@@ -103,6 +106,13 @@ NETS = {
         [_x(rng, 1, 7, 6), rng.uniform(-1, 1, (1, 1, 8)).astype(np.float32), _x(rng, 1, 1, 8)],
     ),
     "softmax of a gru": lambda rng: (filled(Of(lambda net, x: nn.softmax(net.g(x)[0]), g=nn.GRU(6, 8)), rng, 0.6), [_x(rng, 5, 7, 6)]),
+    "product": lambda rng: (Of(lambda net, a, b: nn.relu(sh.matmul(a, b))), [_x(rng, 4, 2, 6, 8), _x(rng, 4, 2, 8, 5)]),
+    "quotient": lambda rng: (Of(lambda net, a, b: a / b), [_x(rng, 6, 5, 8), rng.uniform(0.5, 3, (6, 5, 1)).astype(np.float32)]),
+    "quotient or 0": lambda rng: (Of(lambda net, a, b: divide_no_nan(a, b)), [_x(rng, 6, 5, 8), rng.integers(-2, 3, (6, 1, 8)).astype(np.float32)]),
+    "transposed convolution": lambda rng: (
+        filled(Of(lambda net, x: nn.relu(net.c(x)), c=nn.ConvTranspose2d(4, 6, (3, 2), stride=2, padding=1, output_padding=1, groups=2)), rng, 0.4),
+        [_x(rng, 3, 5, 4, 4)],
+    ),
     "positions": lambda rng: (filled(Of(lambda net, x: (x + net.p) * net.p - net.p, p=nn.Param(np.ones((5, 12), np.float32))), rng), [_x(rng, 6, 5, 12)]),
 }  # fmt: skip
 

@@ -159,6 +159,21 @@ def test_voice_as_a_sequence():
     assert nn.LSTM in [type(m) for m in net.modules().values()]
 
 
+def test_voice_as_a_sequence_in_int8(tmp_path):
+    """Calibrated by whole calls, a series and its state; shipped for one frame a call."""
+    path, x = models("silero-vad==6.2.3")["silero_vad_16k_sequence.onnx"], audio(16000, 1.5)
+    frames = np.stack([x[k - 64 : k + 512] for k in range(64, len(x) - 512, 512)])
+    zero = np.zeros((1, 1, 128), np.float32)
+    net = sh.from_onnx(path, check=(frames, zero, zero))
+    states = [tuple(t.numpy() for t in net(frames[: 4 * k], zero, zero)[1:]) for k in (1, 2)]
+    calls = [(frames, zero, zero), *((frames[4 * k : 4 * k + 8], *s) for k, s in enumerate(states, 1))]
+    small = Plan([("*", Quantize(w=8, a=8))]).apply(net, calibration=calls).eval()
+    art = sh.export(small, (frames[:1], zero, zero), device="host", to=tmp_path)
+    for k, s in enumerate(states, 1):
+        same = sh.compare(small, art, (frames[4 * k : 4 * k + 1], *s))
+        assert same.differing == 0 and same.compared > 0, str(same)
+
+
 def test_notes():
     path = models("basic-pitch==0.4.0")["nmp.onnx"]
     net = sh.from_onnx(path, check=np.resize(audio(22050, 2), 43844)[None, :, None])

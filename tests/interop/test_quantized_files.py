@@ -20,6 +20,7 @@ from shohin.core.graph import Graph  # noqa: E402
 from shohin.core.tensor import as_tensor  # noqa: E402
 from shohin.core.trace import prune, run  # noqa: E402
 from tests.interop.make import conv_net  # noqa: E402
+from tests.interop.test_bad_input import mutate  # noqa: E402
 
 INT8 = Plan([("*", Quantize(w=8, a=8))])
 X = np.random.default_rng(1).normal(size=(32, 3, 16, 16)).astype(np.float32)
@@ -118,3 +119,22 @@ def test_what_has_no_grid_here(tmp_path):
     assert np.abs(net(X).numpy() - results(path, X)).max() < 1e-5
     small = INT8.apply(net, calibration=X[:2])
     assert [s.given for s in small._latest().steps if isinstance(s, Contract)] == [None] * 5
+
+
+def test_damaged_files(tmp_path):
+    """Files on grids, damaged: an error or ONNX Runtime's results."""
+    assert mutate(quantized(conv_net(batch=1), tmp_path), 60, 3)["refused"] > 10
+    assert mutate(quantized(conv_net(batch=1), tmp_path, form="QOperator"), 40, 4)["refused"] > 5
+
+
+@pytest.mark.parametrize("name, value, error", [
+    ("image_scale", 0, "positive"), ("image_scale", np.nan, "positive"), ("i_scale", -0.1, "positive"), ("i_scale", 1e-20, "on_grid.*its grid has the scale"), ("stem.weight_scale", 1e30, "above 127"),
+])  # fmt: skip
+def test_scales_that_are_none(name, value, error, tmp_path):
+    """What no grid can have is refused where it is to become one, with the place."""
+    model = onnx.load(quantized(conv_net(), tmp_path))
+    for t in model.graph.initializer:
+        if t.name == name:
+            t.CopyFrom(numpy_helper.from_array(np.full(tuple(t.dims), value, np.float32), name))
+    with pytest.raises(sh.ShohinError, match=error):
+        INT8.apply(sh.from_onnx(model), calibration=X[:2])

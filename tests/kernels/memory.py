@@ -20,6 +20,8 @@ from shohin.core.trace import stage
 from shohin.ops import kinds, math, qlinear, quant
 from shohin.ops.narrow import pack_integers, widen
 from shohin.ops.palette import depalettize, pack
+from shohin.ops.sparse import TILE, extent
+from shohin.ops.sparse import pack as pack_sparse
 from tests.kernels.exact import Exact
 
 Op = Callable[[Tensor], Tensor]
@@ -74,6 +76,15 @@ def weights(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Callable[
         packed = pack_integers(rng.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), shape), bits)
         return lambda: widen(packed, shape=shape, bits=bits), f"narrow {bits}"
     w = rng.integers(-127, 128, shape).astype(np.int8)
+    kind = int(rng.integers(0, 6))
+    if kind < 2:  # without its zeros: single weights, or tiles
+        block = ((1, 1), TILE)[kind]
+        down, along = extent(shape, block)
+        kept = rng.random((down, along)) < rng.uniform(0, 0.6)
+        w = (w.reshape(len(w), -1) * np.kron(kept, np.ones(block, np.int8))[: len(w), : w[0].size]).reshape(shape).astype(np.int8)
+        stored = pack_sparse(w, block)
+        op = kinds.get(("densify", "densify_tiles")[kind])
+        return lambda: interp.bind(op, [as_tensor(a) for a in stored], {"shape": shape, "block": block})[0], f"{op.name} {kept.mean():.2f}"
     return lambda: as_tensor(w), "dense"
 
 

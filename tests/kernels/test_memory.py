@@ -22,5 +22,7 @@ def test_buffers_are_kept_to(name: str, tmp_path: Path) -> None:
         pytest.skip(f"no gcc for {name} here")
     machine, flags = BUILDS[name]
     batch = Batch(3, 100, machine)
-    assert batch.kernels == {"qconv2d_dot", "qconv2d_depthwise", "qconv2d_palette", "qconv2d_depthwise_palette", "qmatmul_dot", "qmatmul_palette", "max_pool2d_int8"}
+    dense = {"qconv2d_dot", "qconv2d_depthwise", "qmatmul_dot", "max_pool2d_int8"}
+    packed = {"qconv2d_palette", "qconv2d_depthwise_palette", "qmatmul_palette", "qconv2d_sparse", "qmatmul_sparse"}
+    assert batch.kernels == dense | packed | ({"qconv2d_tiles", "qmatmul_tiles"} if machine is GENERIC else set())
     assert batch.failures(tmp_path, *flags) == []

@@ -60,7 +60,7 @@ def unmeasured(monkeypatch):
 
 def run(folder, strategy, **more):
     score = more.pop("score", lambda net: float(sh.evaluate(net, DATA, nn.accuracy)))
-    return search(build, score, calibration=X, device="host", run=folder, task=TASK, strategy=strategy, **{"budget": Budget(), "trials": 3, **more})
+    return search(build, score, calibration=X, device="host", run=folder, strategy=strategy, **{"task": TASK, "budget": Budget(), "trials": 3, **more})
 
 
 def all_ways():
@@ -128,25 +128,29 @@ def test_what_cannot_be_weighed_is_left_to_chance():
 
 @pytest.mark.parametrize("strategy", [OneShot(epochs=8, stages=1, samples=1, batch=16, rate=1e-2, then=Random()), Gumbel(epochs=8, warmup=1, batch=16, rate=1e-2)], ids=["oneshot", "gumbel"])  # fmt: skip
 def test_trials_start_with_what_was_trained_and_a_killed_training_goes_on(tmp_path, unmeasured, monkeypatch, strategy):
+    """With an augmentation that draws, and prices that build ways between epochs: neither is drawn otherwise after a new start."""
     module = oneshot if isinstance(strategy, OneShot) else gumbel
     name = "supernet" if isinstance(strategy, OneShot) else "gumbel"
-    study = run(tmp_path / "a", strategy)
+    monkeypatch.setattr(expected.Prices, "_asked", lambda self, wanted: np.float32([way(build, 0, wanted).size / 2000]))
+    task = sh.Task(nn.Identity(), DATA, DATA, nn.cross_entropy, nn.accuracy, augment=lambda x: x + 0.1 * sh.random.normal(x.shape))
+    go = lambda folder: run(folder, strategy, task=task, budget=Budget(flash=2000))
+    study = go(tmp_path / "a")
     assert np.mean([r.score for r in study.records]) > 0.8 and len({r.path for r in study.records}) == 3
     saved, real = [], module.save_run
 
     def ended(path, *rest):
         real(path, *rest)
         saved.append(path)
-        if len(saved) == 1:
+        if len(saved) == 2:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "save_run", ended)
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "b", strategy)
-    run(tmp_path / "b", strategy)
-    assert len(saved) == 8  # the first epoch was not made again
+        go(tmp_path / "b")
+    go(tmp_path / "b")
+    assert len(saved) == 8  # the first epochs were not made again
     a, b = ((tmp_path / f / name / "shared.safetensors").read_bytes() for f in "ab")
-    assert a == b and run(tmp_path / "b", strategy).records and len(saved) == 8
+    assert a == b and go(tmp_path / "b").records and len(saved) == 8
 
 
 def test_choices_learn_what_they_cost():

@@ -40,8 +40,10 @@ STATES["Q12 lstm"] = lambda w, node, k: _state(w, node, k) if k in (positions(no
 
 @rule("Q12 gru")
 def gru(w: Walk, node: Node) -> None:
-    inner = f"{node.place} new"
-    _recurrent(w, node, Gru(), 2, inner, 16, [0, 0])
+    if config(node)["reset_after"]:
+        _recurrent(w, node, Gru(), 2, f"{node.place} new", 16, [0, 0])
+    else:
+        _recurrent(w, node, GruBefore(), 2, "", 0, [0, 0])
 
 
 @rule("Q12 lstm")
@@ -51,7 +53,7 @@ def lstm(w: Walk, node: Node) -> None:
 
 
 def _recurrent(w: Walk, node: Node, cell: _Cell, first: int, inner: str, bits: int, results: Sequence[int]) -> None:
-    """``first`` is the argument that holds the input's weights; ``results`` says which have the state's grid, which the inner."""
+    """``first`` is the argument that holds the input's weights; ``results`` says which have the state's grid, which the inner, if there is one."""
     at = positions(node)
     for k, name in enumerate(("input weights", "state weights", "input bias", "state bias")):
         if first + k in at:
@@ -59,10 +61,11 @@ def _recurrent(w: Walk, node: Node, cell: _Cell, first: int, inner: str, bits: i
     facts = {"reverse": config(node)["reverse"], "weights": (at[first], at[first + 1]), "biases": (at.get(first + 2), at.get(first + 3)),
              "bits": w.format(module_of(node.place)).w}  # fmt: skip
     w.fixed[node.place] = STATE
-    w.probes[inner] = Probe(lambda operands, values: cell.see(facts, operands, values), node.operands, node.results, bits)
+    if inner:
+        w.probes[inner] = Probe(lambda operands, values: cell.see(facts, operands, values), node.operands, node.results, bits)
     inputs = {at[0]: w.value(node.operands[at[0]])}
     inputs |= {at[s]: w.state(node, at[s], *_state(w, node, at[s])) for s in range(1, first)}
-    w.whole(node, cell, inputs, facts, [((node.place, 16), (inner, 32))[k] for k in results], (inner,))
+    w.whole(node, cell, inputs, facts, [((node.place, 16), (inner, 32))[k] for k in results], (inner,) if inner else ())
 
 
 # ---------------------------------------------------------------------------------------------------- constants
@@ -232,6 +235,46 @@ class Gru(_Cell):
 def _rows(x: Tensor, k: int, count: int) -> Tensor:
     n = x.shape[0] // count
     return x[k * n : (k + 1) * n]
+
+
+class GruBefore(_Cell):
+    """The reset before the product: ``rh = Q3(r h, 2^-16)``, ``n = th(clip(u_n + bias + Q3(acc_n(rh), (s_h s_w)/2^-15)))``; the rest as ``Gru``."""
+
+    gates = (SIGMOID, SIGMOID, TANH)
+
+    def scaled(self, step: Whole, params: Mapping[int, Tensor], units: Mapping[str, Tensor], grids: Tensor, inner: Tensor) -> dict[str, Tensor]:
+        b_i, b_h = _both(step, params)
+        return {"Mx": _wide(units["sx"] / grids), "Mh": _wide(units["sh"] / grids), "b": _bias(b_i + b_h, grids)}
+
+    def integers(self, step: Whole, site: Site) -> Sequence[Tensor]:
+        c = site.c
+        cut = c["wh"].shape[0] // 3 * 2
+
+        def turn(h: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+            wide, (u_r, u_z, u_n) = _wide_int(h), _split(u, 3)
+            v = _q3(qlinear.qmatmul(h, c["wh"][:cut], zero=0), c["Mh"][:cut], SUM)
+            r, z = (fixed.sigmoid(_p(a + b)) for a, b in zip((u_r, u_z), _split(v, 2), strict=True))
+            rh = math.astype(_q3(r * wide, f32(2.0**-16), TOP), np.int16)
+            n = fixed.tanh(_p(u_n + _q3(qlinear.qmatmul(rh, c["wh"][cut:], zero=0), c["Mh"][cut:], SUM)))
+            new = math.clip(_q3(z * wide, f32(2.0**-16), TOP) + _q3((65536 - z) * n, f32(2.0**-16), TOP), -TOP, TOP)
+            new = math.astype(new, np.int16)
+            return new, new
+
+        last, ys = _turns(step, site, turn, _first(site, 1, np.int16))
+        return [ys, last]
+
+    def reference(self, step: Whole, q: Sequence[Array], c: Mapping[str, Array], x: Sequence[Any], y: Sequence[Any]) -> Sequence[Array]:
+        u, h, w = _inputs(q[0], x[0].z, c), q[1].astype(np.int64), c["wh"].astype(np.int64)
+        ys, cut = np.zeros((*u.shape[:2], h.shape[-1]), np.int64), len(w) // 3 * 2
+        for t in _order(step, u.shape[1]):
+            u_r, u_z, u_n = _split(u[:, t], 3)
+            v_r, v_z = _split(_r3(h @ w[:cut].T, c["Mh"][:cut], SUM), 2)
+            r, z = (32768 + _interpolated(_limited(a)) for a in (u_r + v_r, u_z + v_z))
+            rh = _r3(r * h, f32(2.0**-16), TOP)
+            n = _interpolated(_limited(u_n + _r3(rh @ w[cut:].T, c["Mh"][cut:], SUM)))
+            h = np.clip(_r3(z * h, f32(2.0**-16), TOP) + _r3((65536 - z) * n, f32(2.0**-16), TOP), -TOP, TOP)
+            ys[:, t] = h
+        return [ys, h]
 
 
 class Lstm(_Cell):

@@ -10,10 +10,11 @@ from shohin.core import dtypes
 from shohin.interop.builder import Builder, Value, constant
 from shohin.interop.foreign import Node
 from shohin.interop.onnx.table import attr, dtype_of, needed, operator, refuse
-from shohin.interop.words import activations, contract, norm
+from shohin.interop.words import activations, contract, moments, norm
 from shohin.interop.words import elementwise as words
 from shohin.nn import functional as F
 from shohin.ops import extra, math
+from shohin.ops.quotient import divide_no_nan
 
 UNARY = {
     "Abs": math.abs, "Acos": extra.acos, "Acosh": extra.acosh, "Asin": extra.asin, "Asinh": extra.asinh, "Atan": extra.atan,
@@ -49,9 +50,9 @@ def add(b: Builder, node: Node, x: Value, y: Value) -> Value:
     return contract.add(b, x, y, *(b.sole(n) for n in node.inputs))
 
 
-@operator("Mul", becomes="`sh.multiply`; a vector after a normalization without weight: its weight")
+@operator("Mul", becomes="`sh.multiply`; a vector after a normalization without weight: its weight; the last product of a layer norm that is spelled out: `nn.LayerNorm`")
 def multiply(b: Builder, node: Node, x: Value, y: Value) -> Value:
-    return contract.multiply(b, x, y, *(b.sole(n) for n in node.inputs))
+    return moments.normed(b, x, y) or contract.multiply(b, x, y, *(b.sole(n) for n in node.inputs))
 
 
 @operator("Div", becomes="`sh.divide`; of integers towards zero; the quotient of a layer norm that is spelled out: `nn.LayerNorm`")
@@ -105,9 +106,10 @@ def mean(b: Builder, node: Node, *xs: Value) -> Value:
     return words.elementwise(b, math.divide, total, constant(np.asarray(len(xs), total.dtype)))
 
 
-@operator("Where", becomes="`sh.where`")
+@operator("Where", becomes="`sh.where`; 0 where a divisor is 0, else the quotient: one function")
 def where(b: Builder, node: Node, c: Value, x: Value, y: Value) -> Value:
-    return words.elementwise(b, math.where, c, x, y)
+    sides = words.quotient(b, c, y) if x.data is not None and not x.data.any() else None
+    return words.elementwise(b, math.where, c, x, y) if sides is None else words.elementwise(b, divide_no_nan, *sides)
 
 
 @operator("Clip", becomes="`sh.relu`, `sh.relu6`, `sh.clip`")

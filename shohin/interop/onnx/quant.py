@@ -33,11 +33,17 @@ def _spread(b: Builder, v: Value, x: Value, axis: int, block: int) -> Value:
     return arrange.shaped(b, v, [x.shape[at] if d == at else 1 for d in range(x.rank)])
 
 
+def _positive(scale: Value) -> None:
+    found = None if scale.data is None else np.asarray(scale.data, np.float32)
+    refuse(found is not None and not (np.isfinite(found) & (found > 0)).all(), "a scale is not a positive number")
+
+
 @operator("QuantizeLinear", becomes="`sh.round`, `sh.clip`, `sh.astype`")
 def quantize(b: Builder, node: Node, x: Value, scale: Value, zero: Value | None = None) -> Value:
     to = zero.dtype if zero is not None else dtype_of(attr(node, "output_dtype", 2) or 2)
     refuse(to not in dtypes.INTEGER, f"{to} is not a type of integers")
     axis, block = attr(node, "axis", 1), attr(node, "block_size", 0)
+    _positive(scale)
     scale = _spread(b, scale, x, axis, block)
     zero = constant(np.zeros((), np.float32)) if zero is None else cast(b, _spread(b, zero, x, axis, block), dtypes.float32)
     return elementwise(b, _quantized, cast(b, x, dtypes.float32), cast(b, scale, dtypes.float32), zero, dtype=to)
@@ -60,6 +66,7 @@ def dequantize(b: Builder, node: Node, q: Value, scale: Value, zero: Value | Non
 def real(b: Builder, q: Value, scale: Value, zero: Value | None, axis: int, block: int = 0) -> Value:
     """What integers stand for; a constant keeps its scales, an activation that was quantized just before is one function."""
     to = scale.dtype
+    _positive(scale)
     if q.data is not None and scale.data is not None and (zero is None or zero.data is not None):
         grid = b.array(_spread(b, scale, q, axis, block), "scale").astype(np.float32)
         offset = np.float32(0) if zero is None else b.array(_spread(b, zero, q, axis, block), "zero").astype(np.float32)

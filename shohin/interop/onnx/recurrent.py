@@ -20,7 +20,7 @@ def lstm(b: Builder, node: Node, x: Value, w: Value, r: Value, bias: Value | Non
     return _run(b, node, "lstm", x, w, r, bias, lengths, (h, c), peephole)
 
 
-@operator("GRU", becomes="`nn.GRU`; with the reset before the product, clipping or other activations a scan")
+@operator("GRU", becomes="`nn.GRU`; with clipping or other activations a scan")
 def gru(b: Builder, node: Node, x: Value, w: Value, r: Value, bias: Value | None = None, lengths: Value | None = None, h: Value | None = None) -> tuple[Value, ...]:
     return _run(b, node, "gru", x, w, r, bias, lengths, (h,), None)
 

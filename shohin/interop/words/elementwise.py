@@ -89,6 +89,18 @@ def chain(b: Builder, f: Callable[..., Any], *operands: Value) -> Value:
     return total
 
 
+def quotient(b: Builder, none: Value, y: Value) -> tuple[Value, Value] | None:
+    """Dividend and divisor, if y is a quotient and ``none`` says where its divisor is 0."""
+    division, zero = (b.made.get(v.key) if v.data is None else None for v in (y, none))
+    if division is None or zero is None or division.call is not math.divide or zero.call is not math.equal:
+        return None
+    x, by = division.inputs
+    if zero.inputs[0] != by or getattr(zero.inputs[1], "value", None) != 0 or type(x) is not int or type(by) is not int:
+        return None
+    of = lambda key: Value(shape=layout.foreign(b.stored[key], y.order), dtype=y.dtype, order=y.order, key=key)
+    return (of(x), of(by)) if len(b.stored[x]) == len(b.stored[by]) == y.rank else None
+
+
 def clip(b: Builder, x: Value, low: Value | None, high: Value | None) -> Value:
     """``x`` between two numbers; the plain activations among these are called by their name."""
     bounds = tuple(None if v is None else b.number(v, "a bound of Clip") for v in (low, high))
@@ -124,4 +136,4 @@ def as_dtype(x: Any, dtype: DType) -> Any:
     return math.astype(x, dtype)
 
 
-__all__ = ["aligned", "as_dtype", "cast", "chain", "clip", "elementwise", "hard_sigmoid", "widened"]
+__all__ = ["aligned", "as_dtype", "cast", "chain", "clip", "elementwise", "hard_sigmoid", "quotient", "widened"]

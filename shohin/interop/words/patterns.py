@@ -29,8 +29,9 @@ def _over(x: Pattern, by: float) -> Pattern:
 
 _CLIPPED = (math.relu6, (math.add, X, 3.0))
 _CUBE = _either((math.pow, X, 3.0), (math.multiply, (math.multiply, X, X), X), (math.multiply, (math.square, X), X))
+_BENT = _either((math.multiply, _CUBE, 0.044715), (math.multiply, X, (math.multiply, X, (math.multiply, X, 0.044715))))
 _ERF = (math.add, (math.erf, _over(X, sqrt(2))), 1.0)
-_TANH = (math.add, (math.tanh, (math.multiply, (math.add, X, (math.multiply, _CUBE, 0.044715)), sqrt(2 / pi))), 1.0)
+_TANH = (math.add, (math.tanh, (math.multiply, (math.add, X, _BENT), sqrt(2 / pi))), 1.0)
 
 
 def _halved(gate: Pattern) -> Pattern:

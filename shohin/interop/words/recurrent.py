@@ -71,8 +71,8 @@ def recurrent(b: Builder, x: Value, cell: Cell, states: Sequence[Value | None]) 
     usual = cell.activations == USUAL[cell.kind] * cell.directions and not cell.clip and cell.peephole is None and not cell.coupled
     steps, batch, _ = x.shape
     shape, d = (steps, batch, cell.directions, cell.hidden), cell.directions
-    if usual and cell.reset_after and cell.kind != "rnn" and cell.direction != "reverse":
-        path = b.new_layer(cell.kind, (cell.kind, *map(identity, (cell.w, cell.r, cell.bias)), cell.direction), lambda: _layer(cell))
+    if usual and cell.kind != "rnn" and cell.direction != "reverse":
+        path = b.new_layer(cell.kind, (cell.kind, *map(identity, (cell.w, cell.r, cell.bias)), cell.direction, cell.reset_after), lambda: _layer(cell))
         given = [None if v is None else b.plain(v) for v in states]
         if any(v is None for v in given) and any(v is not None for v in given):
             zero = constant(np.zeros((d, batch, cell.hidden), x.dtype))
@@ -136,7 +136,8 @@ def _called(b: Builder, path: str, operands: list[Value | None]) -> tuple[Value,
 
 def _layer(cell: Cell) -> Any:
     kind: Any = nn.LSTM if cell.kind == "lstm" else nn.GRU
-    layer = kind(cell.w.shape[2], cell.hidden, bias=cell.bias is not None, bidirectional=cell.directions == 2)
+    own = {} if cell.kind == "lstm" else {"reset_after": cell.reset_after}
+    layer = kind(cell.w.shape[2], cell.hidden, bias=cell.bias is not None, bidirectional=cell.directions == 2, **own)
     for k, end in enumerate(("", "_reverse")[: cell.directions]):
         setattr(layer, f"weight_ih_l0{end}", Param(cell.gated(cell.w, k)))
         setattr(layer, f"weight_hh_l0{end}", Param(cell.gated(cell.r, k)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from shohin.kernels.instructions import avx2, x86
 from shohin.kernels.instructions.record import Dot, Instruction, InstructionSet, Operand, dot_products
 
@@ -11,6 +13,14 @@ DOT4 = Instruction(
     args=(("acc", Operand("int32", 16, "__m512i")), ("a", Operand("uint8", 64, "__m512i")), ("b", Operand("int8", 64, "__m512i"))),
     result=Operand("int32", 16, "__m512i"), meaning=dot_products, template="_mm512_dpbusd_epi32({acc}, {a}, {b})",
     guard=GUARD, header="immintrin.h",
+)  # fmt: skip
+DOT4_256, DOT4_128 = (
+    replace(
+        DOT4, name=f"dot4_u8s8_{bits}_evex", doc=f"{lanes} lanes of the same",
+        args=(("acc", Operand("int32", lanes, c)), ("a", Operand("uint8", 4 * lanes, c)), ("b", Operand("int8", 4 * lanes, c))),
+        result=Operand("int32", lanes, c), template=f"{mm}_dpbusd_epi32({{acc}}, {{a}}, {{b}})",
+    )
+    for bits, lanes, c, mm in ((256, 8, "__m256i", "_mm256"), (128, 4, "__m128i", "_mm"))
 )  # fmt: skip
 MADD = Instruction(
     name="dot2_i16_512", doc="sixteen lanes: two products of int16 added in int32 (vpmaddwd)",
@@ -47,7 +57,7 @@ _REQUANT = """\
 """
 SET = InstructionSet(
     name="AVX512_VNNI", doc="x86-64-v4 with 8-bit dot products", rank=20, guard=GUARD, header="immintrin.h", mcpu="x86_64_v4+avx512vnni",
-    features=frozenset("avx512f avx512bw avx512cd avx512dq avx512vl avx512_vnni".split()), level="vnni", instructions=(DOT4, MADD, avx2.MADD),
+    features=frozenset("avx512f avx512bw avx512cd avx512dq avx512vl avx512_vnni".split()), level="vnni", instructions=(DOT4, DOT4_256, DOT4_128, MADD, avx2.MADD),
     dot=Dot(
         tile=16, channels=4, positions=(4, 2, 1), sum="__m512i", start="_mm512_setzero_si512()",
         x="const __m512i {to} = _mm512_xor_si512(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)({at}))), _mm512_set1_epi8(-128));",
