@@ -73,7 +73,7 @@ def run(config: Config, console: Console) -> dict[str, Any]:
     describe(config, build, calibration, task, rest, score is not None, told)
     with Watching(told) as watch:
         study = search(build, score or _score(config, task, rest, valid), calibration=calibration, device=config.device, budget=config.budget, trials=config.trials,
-                       run=kept.path / SEARCH, seed=config.seed, strategy=config.strategy, fork=config.fresh, progress=watch)  # fmt: skip
+                       run=kept.path / SEARCH, seed=config.seed, strategy=config.strategy, task=replace(task, train=rest), fork=config.fresh, progress=watch)  # fmt: skip
     fitting = any(not r.rejected for r in study.records)
     result = {
         "schema": 1, "shohin": __version__, "device": config.device, "budget": config.budget.limits(), "strategy": config.strategy, "trials": len(study.records),
