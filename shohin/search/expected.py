@@ -34,7 +34,8 @@ class Prices:
         """(limits,): what the way takes of each limit, 1 is all of it."""
         key = tuple(sorted(wanted.items()))
         if key not in self._known:
-            self._known[key] = self._asked(wanted)
+            with seeded(self._setting.seed):
+                self._known[key] = self._asked(wanted)
         return self._known[key]
 
     def _option(self, wanted: Mapping[str, int]) -> Array:

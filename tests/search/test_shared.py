@@ -7,7 +7,7 @@ import pytest
 
 import shohin as sh
 from shohin import nn
-from shohin.core.errors import NonFiniteError, StateError
+from shohin.core.errors import DeployError, NonFiniteError, StateError
 from shohin.search import (
     Budget,
     Evolution,
@@ -24,6 +24,7 @@ from shohin.search import (
     shared,
 )
 from shohin.search import attempt as attempt_module
+from shohin.search.strategies import Setting
 from shohin.search.ways import drawn, spread, way
 from tests.search import toy
 
@@ -166,8 +167,6 @@ def test_choices_learn_what_they_cost():
 
 
 def test_prices_are_the_exported_constants(tmp_path):
-    from shohin.search.strategies import Setting
-
     setting = Setting(build=build, task=TASK, calibration=X, device="cortex-m55", budget=Budget(flash=10_000, instructions=1e6), folder=tmp_path, seed=0)
     prices = expected.Prices(setting)
     base, adds = prices.around({"w": 3}, {"w": 2, "k": 0, "op": 1, "n": 1})
@@ -197,3 +196,9 @@ def test_a_layer_under_two_names_of_shapes_is_refused():
 
 def test_evolution_runs_over_inherited_weights(tmp_path, unmeasured):
     assert OneShot().then == Evolution() and "then=Evolution" in repr(OneShot())
+
+
+def test_a_device_without_a_table_is_an_error(tmp_path):
+    setting = Setting(build=build, task=TASK, calibration=X, device="cortex-m4", budget=Budget(instructions=1e6), folder=tmp_path, seed=0)
+    with pytest.raises(DeployError, match="there is no table of costs"):
+        expected.Prices(setting).around({"w": 3}, {"w": 2, "k": 0, "op": 1, "n": 1})
