@@ -163,7 +163,7 @@ def finalist(config: Config, name: str, record: Record) -> dict[str, Any]:
         Inherited(str(config.folder / name / "supernet" / "shared.safetensors"), data()[0].x[:EXAMPLES])(found.net, found.trial)
         return found.net
 
-    picks = {k: v.partition("(")[0] for k, v in record.picks.items()}
+    picks = {k: v.partition(",")[0] for k, v in record.picks.items()}
     return {**finished(config, f"{name}-{record.number}", make), "picks": picks}
 
 
