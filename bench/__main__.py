@@ -6,8 +6,8 @@ import importlib
 import sys
 
 QUESTIONS = ("train", "infer", "kernels", "compile", "cost", "report")
-ALONE = ("compress",)
-"""Asked only by name: hours of training."""
+ALONE = ("compress", "search")
+"""Asked only by name: they train for long."""
 
 if __name__ == "__main__":
     if len(sys.argv) > 1 and sys.argv[1] not in QUESTIONS + ALONE:

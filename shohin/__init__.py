@@ -62,7 +62,7 @@ pi, e, inf, nan, newaxis = 3.141592653589793, 2.718281828459045, float("inf"), f
 
 provide("meter", lambda: import_module("shohin.costs.meter").meter)  # a budget of channels asks for it, below
 provide("assignment", lambda: import_module("shohin.compress.assignment"))  # needs SciPy, which not everyone has
-provide("tpe", lambda: import_module("shohin.search.optuna").suggest)  # needs Optuna
+provide("tpe", lambda: import_module("shohin.search.parzen").suggest)  # needs Optuna
 provide("ray", lambda: import_module("shohin.search.cluster").Cluster)  # needs Ray
 
 

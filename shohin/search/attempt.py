@@ -131,9 +131,20 @@ def record(trial: Trial, plan: Plan | None, **more: Any) -> Record:
     """The record of a trial, of what ``more`` says and of what it asked."""
     nothing = {"score": None, "predicted": {}, "measured": {}, "rejected": "", "folder": ""}
     return Record(
-        number=trial.number, picks={k: repr(v) for k, v in trial.picks.items()}, path=trial.path, options={k: len(texts) for k, texts in trial.options.items()},
+        number=trial.number, picks={k: said(v, trial.choices[k]) for k, v in trial.picks.items()}, path=trial.path, options={k: len(texts) for k, texts in trial.options.items()},
         ordered=tuple(n for n in trial.options if n in trial.ordered), plan="" if plan is None else str(plan), reports=tuple(trial.reports), **{**nothing, **more},
     )  # fmt: skip
+
+
+def said(value: Any, option: int) -> str:
+    """A choice on one line.
+
+    >>> from shohin import nn
+    >>> said(8, 0), said(nn.Sequential(nn.ReLU()), 1)
+    ('8', 'Sequential, option 1')
+    """
+    text = repr(value)
+    return f"{type(value).__name__}, option {option}" if "\n" in text else text
 
 
 def takes_trial(score: Callable[..., Any]) -> bool:
@@ -146,4 +157,4 @@ def takes_trial(score: Callable[..., Any]) -> bool:
     return sum(p.kind in kinds and p.default is p.empty for p in inspect.signature(score).parameters.values()) > 1
 
 
-__all__ = ["Job", "Made", "Work", "built", "record", "takes_trial"]
+__all__ = ["Job", "Made", "Work", "built", "record", "said", "takes_trial"]

@@ -63,7 +63,8 @@ class Cluster:
     def close(self) -> None:
         for task in self._running:
             ray.cancel(task, force=True)
-        ray.kill(self._desk)
+        desk: Any = self._desk
+        ray.kill(desk)
         if self._mine:
             ray.shutdown()
 

@@ -11,7 +11,7 @@ from shohin.compress.calibration import batches
 from shohin.core.errors import ShohinError, StateError
 from shohin.costs.meter import meter
 from shohin.search.strategies import Setting
-from shohin.search.ways import way
+from shohin.search.ways import seeded, way
 
 Array = np.ndarray[Any, Any]
 EXAMPLES = 8
@@ -31,16 +31,21 @@ class Prices:
         self._code: float | None = None
 
     def __call__(self, wanted: Mapping[str, int]) -> Array:
-        """(limits,): what the way takes of each limit, 1 is all of it. A way that fails is twice over each."""
+        """(limits,): what the way takes of each limit, 1 is all of it."""
         key = tuple(sorted(wanted.items()))
         if key not in self._known:
-            try:
+            with seeded(self._setting.seed):
                 self._known[key] = self._asked(wanted)
-            except StateError:
-                raise
-            except ShohinError:
-                self._known[key] = np.full(len(self._limits), 3.0, np.float32)
         return self._known[key]
+
+    def _option(self, wanted: Mapping[str, int]) -> Array:
+        """The same; an option that fails takes three times each limit."""
+        try:
+            return self(wanted)
+        except StateError:
+            raise
+        except ShohinError:
+            return np.full(len(self._limits), 3.0, np.float32)
 
     def _asked(self, wanted: Mapping[str, int]) -> Array:
         one = way(self._setting.build, self._setting.seed, wanted)
@@ -50,12 +55,15 @@ class Prices:
             if self._code is None:
                 self._code = self._meter(small, xs, ("flash",), measured=False)["flash"] - found["constants"]
             found = {**found, "constants": found["constants"] + self._code}
-        return np.float32([found[self._names[n]] / limit for n, limit in self._limits.items()])
+        return np.array([found[self._names[n]] / limit for n, limit in self._limits.items()], np.float32)
 
     def around(self, counts: Mapping[str, int], likely: Mapping[str, int]) -> tuple[Array, dict[str, Array]]:
-        """The price of the most likely way (limits,), and by choice what each option adds to it where the others are the most likely (options, limits)."""
+        """The price of the most likely way (limits,), and by choice what each option adds to it where the others are the most likely (options, limits).
+
+        Raises what that way raises: a device without a table of costs is no property of an option.
+        """
         base = self(likely)
-        return base, {name: np.stack([self({**likely, name: k}) - base for k in range(m)]) for name, m in counts.items()}
+        return base, {name: np.stack([self._option({**likely, name: k}) - base for k in range(m)]) for name, m in counts.items()}
 
 
 __all__ = ["Prices"]

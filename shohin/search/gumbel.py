@@ -82,6 +82,9 @@ class Mixture(Module):
     """Weights and choices: ``theta`` by choice is ``pace`` times its Param, so that one rate of Adam serves both. ``base`` (limits,) and
     ``adds`` (options, limits) are prices; ``on`` is 0 while the choices rest."""
 
+    base: Any
+    adds: Any
+
     def __init__(self, shared: Shared, counts: Mapping[str, int], limits: int, pace: float) -> None:
         self.shared, self.pace = shared, pace
         self.thetas = Thetas(counts)
@@ -100,7 +103,7 @@ class Mixture(Module):
 
     def price(self) -> Tensor:
         """sum over limits of e + e^2."""
-        shares = self.base
+        shares: Tensor = self.base
         for name, p in self.likely().items():
             shares = shares + reduce.sum(p.reshape((-1, 1)) * self.adds[name], axis=0)
         over = relu(shares - 1.0)
@@ -172,7 +175,8 @@ def trained(config: Gumbel, setting: Setting) -> tuple[Path, Learned]:
             mixture.priced(*prices.around(space.counts, {n: int(np.argmax(p.numpy())) for n, p in mixture.likely().items()}))
         others = _forever(rest, config.batch, position.key, epoch)
         with mode(space.net, training=True):
-            for x, y in own.batches(config.batch, key=np.asarray(position.key, np.uint32), epoch=epoch):
+            batches: Any = own.batches(config.batch, key=np.asarray(position.key, np.uint32), epoch=epoch)
+            for x, y in batches:
                 value = float(step(mixture, opt, space.net, x, y, *next(others)))
                 if not np.isfinite(value):
                     raise NonFiniteError(f"Gumbel: the loss is {value} at epoch {epoch + 1}; a smaller rate= than {config.rate:g} may help. Epochs before it stay in {folder}")
@@ -184,7 +188,8 @@ def trained(config: Gumbel, setting: Setting) -> tuple[Path, Learned]:
 
 def _forever(data: Dataset, batch: int, key: tuple[int, int], epoch: int) -> Iterator[tuple[Any, Any]]:
     while True:
-        yield from data.batches(batch, key=np.asarray(key, np.uint32), epoch=epoch)
+        batches: Any = data.batches(batch, key=np.asarray(key, np.uint32), epoch=epoch)
+        yield from batches
 
 
 __all__ = ["Gumbel", "Learned", "Mixture", "stepper", "trained"]

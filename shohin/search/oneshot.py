@@ -100,7 +100,7 @@ def trained(config: OneShot, setting: Setting) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     if last.is_file() and read_position(last).digest == of:
         position = load_run(last, shared, opt)
-    if position.epoch < config.epochs:
+    else:
         random.seed(setting.seed)
     schedule = one_cycle(config.rate, steps * config.epochs)
     stage, step = -1, None
@@ -112,7 +112,8 @@ def trained(config: OneShot, setting: Setting) -> Path:
             nets, step = Stage(picked), stepper(task, tuple(lent(w.net, w.trial) for w in picked), schedule)
         assert nets is not None and step is not None
         with mode(nets, training=True):
-            for x, y in task.train.batches(config.batch, key=np.asarray(position.key, np.uint32), epoch=epoch):
+            batches: Any = task.train.batches(config.batch, key=np.asarray(position.key, np.uint32), epoch=epoch)
+            for x, y in batches:
                 value = float(step(shared, opt, nets, x, y))
                 if not np.isfinite(value):
                     raise NonFiniteError(f"OneShot: the loss is {value} at epoch {epoch + 1}; a smaller rate= than {config.rate:g} may help. Epochs before it stay in {folder}")

@@ -51,7 +51,7 @@ class Passed(Sequential):
 
     def forward(self, x: Any) -> Any:
         for i, block in enumerate(self):
-            has = np.float32([count > i for count in self.counts])
+            has = np.array([count > i for count in self.counts], np.float32)
             y = block(x)
             x = y if has.all() else x + reduce.sum(self.gates * as_tensor(has)) * (y - x)
         return x
@@ -139,7 +139,7 @@ def relaxed(build: Build, seed: int) -> Space:
         for key, shape in whole.items():
             at = [part(shape, shapes[key]) or () for shapes in found]
             for axis, n in enumerate(shape):
-                mask = np.float32([[a[axis].start <= i < a[axis].stop for i in range(n)] for a in at])
+                mask = np.array([[a[axis].start <= i < a[axis].stop for i in range(n)] for a in at], np.float32)
                 if not mask.all():
                     masks.setdefault(key.replace(".", "/"), []).append((name, axis, mask))
     shared = Shared.of({key: cells[path].read().numpy() for path, key in own.items()})

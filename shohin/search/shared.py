@@ -67,6 +67,8 @@ def part(whole: Shape, own: Shape) -> tuple[slice, ...] | None:
 class Shared(Module):
     """The weights, by key. ``weights`` are as large as the largest of the ways that they are made of, and begin with their values."""
 
+    weights: Any
+
     def __init__(self, ways: Iterable[tuple[Module, Trial]]) -> None:
         found: dict[str, list[Array]] = {}
         for net, trial in ways:

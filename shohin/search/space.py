@@ -73,9 +73,10 @@ class Trial:
         for k, option in enumerate(options):
             if not callable(option):
                 raise StateError(f"choice({name!r}): option {k} is {option!r}, expected a module; for values write pick")
-        found = self.pick(name, options)
-        self.chosen.append((name, self.choices[name], found))
-        return found
+        self.pick(name, options)
+        k = self.choices[name]
+        self.chosen.append((name, k, options[k]))  # asked again, as in each block of a repeat: the same option, a module of its own
+        return options[k]
 
     def width(self, name: str, most: int, *, min: int, step: int = 8) -> int:
         """A number of channels: ``most``, or less by multiples of ``step``, at least ``min``.

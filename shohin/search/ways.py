@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,13 +35,26 @@ class Way:
         return sum(cell.read().size for cell in self.net.cells(Param).values())
 
 
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """The default generator begins at ``seed`` and afterwards stands where it stood: a training that builds ways between its epochs draws
+    the same numbers whether it was ended there or not."""
+    held = [(cell, cell.read()) for cell in (random.default.key, random.default.counter)]
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        for cell, value in held:
+            cell.write(value)
+
+
 def way(build: Build, seed: int, wanted: Mapping[str, int], *, last: bool = True, kind: type[Trial] = Trial) -> Way:
     """The way that makes the choices ``wanted``, elsewhere the last option of ordered choices (or the first) and the first of others."""
     made = dict(wanted)
     for _ in range(DEPTH):
-        random.seed(seed)
         trial = kind(Space(seed), 0, made)
-        net, plan = built(build, trial)
+        with seeded(seed):
+            net, plan = built(build, trial)
         open_ = [n for n in trial.options if n not in made]
         if not open_:
             return Way(net, plan, trial)
@@ -65,10 +79,10 @@ def _others(top: Way, name: str) -> dict[str, int]:
 
 def drawn(build: Build, seed: int, rng: np.random.Generator) -> Way:
     """A way by chance."""
-    random.seed(seed)
     trial = Trial(Space(int(rng.integers(1 << 31))), 0)
-    net, plan = built(build, trial)
+    with seeded(seed):
+        net, plan = built(build, trial)
     return Way(net, plan, trial)
 
 
-__all__ = ["Way", "drawn", "spread", "way"]
+__all__ = ["Way", "drawn", "seeded", "spread", "way"]

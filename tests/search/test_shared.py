@@ -7,7 +7,7 @@ import pytest
 
 import shohin as sh
 from shohin import nn
-from shohin.core.errors import NonFiniteError, StateError
+from shohin.core.errors import DeployError, NonFiniteError, StateError
 from shohin.search import (
     Budget,
     Evolution,
@@ -24,12 +24,13 @@ from shohin.search import (
     shared,
 )
 from shohin.search import attempt as attempt_module
+from shohin.search.strategies import Setting
 from shohin.search.ways import drawn, spread, way
 from tests.search import toy
 
 RNG = np.random.default_rng(0)
 Y = np.arange(96) % 2
-X = (RNG.standard_normal((96, 6, 6, 1)) + 0.8 * Y[:, None, None, None]).astype(np.float32)
+X = (RNG.standard_normal((96, 6, 6, 1)) + 2.0 * Y[:, None, None, None]).astype(np.float32)
 DATA = sh.data.Dataset(X, Y, classes="ab")
 TASK = sh.Task(nn.Identity(), DATA, DATA, nn.cross_entropy, nn.accuracy)
 
@@ -60,7 +61,7 @@ def unmeasured(monkeypatch):
 
 def run(folder, strategy, **more):
     score = more.pop("score", lambda net: float(sh.evaluate(net, DATA, nn.accuracy)))
-    return search(build, score, calibration=X, device="host", run=folder, task=TASK, strategy=strategy, **{"budget": Budget(), "trials": 3, **more})
+    return search(build, score, calibration=X, device="host", run=folder, strategy=strategy, **{"task": TASK, "budget": Budget(), "trials": 3, **more})
 
 
 def all_ways():
@@ -126,27 +127,31 @@ def test_what_cannot_be_weighed_is_left_to_chance():
     assert relaxed.relaxed(odd, 0).counts == {"last": 2}
 
 
-@pytest.mark.parametrize("strategy", [OneShot(epochs=2, stages=1, samples=1, batch=16, then=Random()), Gumbel(epochs=2, warmup=1, batch=16, strength=1.0)], ids=["oneshot", "gumbel"])  # fmt: skip
+@pytest.mark.parametrize("strategy", [OneShot(epochs=8, stages=1, samples=1, batch=16, rate=1e-2, then=Random()), Gumbel(epochs=8, warmup=1, batch=16, rate=1e-2)], ids=["oneshot", "gumbel"])  # fmt: skip
 def test_trials_start_with_what_was_trained_and_a_killed_training_goes_on(tmp_path, unmeasured, monkeypatch, strategy):
+    """With an augmentation that draws, and prices that build ways between epochs: neither is drawn otherwise after a new start."""
     module = oneshot if isinstance(strategy, OneShot) else gumbel
     name = "supernet" if isinstance(strategy, OneShot) else "gumbel"
-    study = run(tmp_path / "a", strategy)
-    assert np.mean([r.score for r in study.records]) > 0.6 and len({r.path for r in study.records}) == 3
+    monkeypatch.setattr(expected.Prices, "_asked", lambda self, wanted: np.float32([way(build, 0, wanted).size / 2000]))
+    task = sh.Task(nn.Identity(), DATA, DATA, nn.cross_entropy, nn.accuracy, augment=lambda x: x + 0.1 * sh.random.normal(x.shape))
+    go = lambda folder: run(folder, strategy, task=task, budget=Budget(flash=2000))
+    study = go(tmp_path / "a")
+    assert np.mean([r.score for r in study.records]) > 0.8 and len({r.path for r in study.records}) == 3
     saved, real = [], module.save_run
 
     def ended(path, *rest):
         real(path, *rest)
         saved.append(path)
-        if len(saved) == 1:
+        if len(saved) == 2:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "save_run", ended)
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "b", strategy)
-    run(tmp_path / "b", strategy)
-    assert len(saved) == 2  # the first epoch was not made again
+        go(tmp_path / "b")
+    go(tmp_path / "b")
+    assert len(saved) == 8  # the first epochs were not made again
     a, b = ((tmp_path / f / name / "shared.safetensors").read_bytes() for f in "ab")
-    assert a == b and run(tmp_path / "b", strategy).records and len(saved) == 2
+    assert a == b and go(tmp_path / "b").records and len(saved) == 8
 
 
 def test_choices_learn_what_they_cost():
@@ -162,8 +167,6 @@ def test_choices_learn_what_they_cost():
 
 
 def test_prices_are_the_exported_constants(tmp_path):
-    from shohin.search.strategies import Setting
-
     setting = Setting(build=build, task=TASK, calibration=X, device="cortex-m55", budget=Budget(flash=10_000, instructions=1e6), folder=tmp_path, seed=0)
     prices = expected.Prices(setting)
     base, adds = prices.around({"w": 3}, {"w": 2, "k": 0, "op": 1, "n": 1})
@@ -181,7 +184,7 @@ def test_errors_say_what_is_missing(tmp_path, unmeasured):
         OneShot(epochs=1, stages=2)
     with pytest.raises(StateError, match="0 <= warmup < epochs"):
         Gumbel(epochs=2, warmup=2)
-    bad = sh.Task(nn.Identity(), DATA.map(lambda x: x * np.float32(np.nan)), DATA, nn.cross_entropy, nn.accuracy)
+    bad = sh.Task(nn.Identity(), DATA, DATA, nn.cross_entropy, nn.accuracy, augment=lambda x: x / 0.0)
     with pytest.raises(NonFiniteError, match="OneShot: the loss is nan at epoch 1"):
         search(build, toy.size, calibration=X, device="host", budget=Budget(), run=tmp_path / "c", strategy=OneShot(epochs=1, stages=1, samples=0, batch=16), task=bad)
 
@@ -193,3 +196,9 @@ def test_a_layer_under_two_names_of_shapes_is_refused():
 
 def test_evolution_runs_over_inherited_weights(tmp_path, unmeasured):
     assert OneShot().then == Evolution() and "then=Evolution" in repr(OneShot())
+
+
+def test_a_device_without_a_table_is_an_error(tmp_path):
+    setting = Setting(build=build, task=TASK, calibration=X, device="cortex-m4", budget=Budget(instructions=1e6), folder=tmp_path, seed=0)
+    with pytest.raises(DeployError, match="there is no table of costs"):
+        expected.Prices(setting).around({"w": 3}, {"w": 2, "k": 0, "op": 1, "n": 1})

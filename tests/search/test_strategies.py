@@ -41,6 +41,12 @@ def test_repeated_blocks_have_weights_of_their_own():
     assert (built[0].weight.numpy() != built[1].weight.numpy()).any()
 
 
+def test_a_choice_in_each_block_has_weights_of_its_own():
+    block = lambda t: t.choice("op", [nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4))])
+    for made in ways(lambda t: t.repeat("n", lambda: block(t), max=2, min=2)):
+        assert type(made[0]) is type(made[1]) and made[0] is not made[1] and len(made.cells(nn.Param)) == 4
+
+
 @pytest.mark.parametrize(
     ("ask", "text"),
     [

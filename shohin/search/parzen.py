@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 
-import optuna
+from optuna import create_study, create_trial, logging
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 
 
@@ -15,12 +16,12 @@ def suggest(names: Mapping[str, tuple[int, bool]], seen: Sequence[tuple[Mapping[
     known: dict[str, BaseDistribution] = {
         name: IntDistribution(0, count - 1) if ordered else CategoricalDistribution(range(count)) for name, (count, ordered) in names.items()
     }
-    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=1, constant_liar=True)
+    sampler = TPESampler(seed=seed, n_startup_trials=1, constant_liar=True)
     with _quiet():
-        study = optuna.create_study(direction="maximize", sampler=sampler)
+        study = create_study(direction="maximize", sampler=sampler)
         for choices, value in seen:
             params = {n: k for n, k in choices.items() if n in known and k < names[n][0]}
-            study.add_trial(optuna.create_trial(
+            study.add_trial(create_trial(
                 state=TrialState.RUNNING if value is None else TrialState.COMPLETE, value=value, params=params, distributions={n: known[n] for n in params},
             ))  # fmt: skip
         trial = study.ask()
@@ -29,12 +30,12 @@ def suggest(names: Mapping[str, tuple[int, bool]], seen: Sequence[tuple[Mapping[
 
 @contextmanager
 def _quiet():
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    level = logging.get_verbosity()
+    logging.set_verbosity(logging.WARNING)
     try:
         yield
     finally:
-        optuna.logging.set_verbosity(level)
+        logging.set_verbosity(level)
 
 
 __all__ = ["suggest"]
