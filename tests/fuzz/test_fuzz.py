@@ -17,8 +17,8 @@ from tests.fuzz.run import Batch, Outcome, batch, calls, run, run_sanitized
 
 pytestmark = pytest.mark.skipif(not command.LEVELS, reason="no AVX2: the fuzzer compiles for x86-64 levels only")
 
-DEVICES = {"qconv2d_tiles", "qmatmul_tiles"}
-"""Kernels that no computer's C has; ``tests/kernels/test_memory`` draws them."""
+DEVICES = {"qconv2d_tiles", "qmatmul_tiles", "qconv2d_dot", "qmatmul_dot", "qconv2d_depthwise"}
+"""Kernels that these levels' C has not; ``tests/kernels/test_memory`` draws them."""
 
 
 @pytest.fixture

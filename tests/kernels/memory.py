@@ -29,9 +29,18 @@ Layer = tuple[tuple[int, ...], Op, str]
 
 
 def layer(rng: np.random.Generator) -> Layer:
+    """A random layer, now and then of what a table gives."""
+    shape, body, what = drawn(rng)
+    if rng.random() < 0.8:
+        return shape, body, what
+    table = rng.integers(-128, 128, 256).astype(np.int8)
+    return shape, lambda q: body(quant.lookup(q, as_tensor(table))), f"table, {what}"
+
+
+def drawn(rng: np.random.Generator) -> Layer:
     """A convolution (plain, in groups, depthwise; palettized or not), a product, with the usual epilogue or another; or a pool."""
     pick = lambda *values: int(rng.choice(values))
-    if rng.random() < 0.15:
+    if rng.random() < 0.25:
         m, k, n = pick(1, 2, 5, 40), pick(1, 3, 16, 17, 70), pick(1, 3, 4, 5, 17, 66)
         w, what = weights(rng, (n, k))
         zero, close = pick(-128, 127, -3), epilogue(rng, (m, n), k)
@@ -49,7 +58,7 @@ def layer(rng: np.random.Generator) -> Layer:
     shape = (pick(1, 1, 2), h, wide, groups * inside)
     out = tuple((n + sum(p) - (k - 1) * d - 1) // s + 1 for n, p, k, d, s in zip((h, wide), padding, (kh, kw), dilation, stride))
     if min(out) < 1:
-        return layer(rng)
+        return drawn(rng)
     w, what = weights(rng, (groups * each, kh, kw, inside))
     zero, close = pick(-128, 127, 0, 3), epilogue(rng, (shape[0], *out, groups * each), kh * kw * inside)
     attrs: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
@@ -76,7 +85,7 @@ def weights(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Callable[
         packed = pack_integers(rng.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), shape), bits)
         return lambda: widen(packed, shape=shape, bits=bits), f"narrow {bits}"
     w = rng.integers(-127, 128, shape).astype(np.int8)
-    kind = int(rng.integers(0, 6))
+    kind = int(rng.integers(0, 4))
     if kind < 2:  # without its zeros: single weights, or tiles
         block = ((1, 1), TILE)[kind]
         down, along = extent(shape, block)

@@ -21,8 +21,9 @@ def test_buffers_are_kept_to(name: str, tmp_path: Path) -> None:
     if not shutil.which("gcc") or platform.machine() != "x86_64" or (name != "plain" and not can_run(name)):
         pytest.skip(f"no gcc for {name} here")
     machine, flags = BUILDS[name]
-    batch = Batch(3, 100, machine)
+    batch = Batch(3, 160, machine)
     dense = {"qconv2d_dot", "qconv2d_depthwise", "qmatmul_dot"} if name == "plain" else {"qconv2d_panels", "qconv2d_columns", "qmatmul_panels"}
     packed = {"qconv2d_palette", "qconv2d_depthwise_palette", "qmatmul_palette", "qconv2d_sparse", "qmatmul_sparse"}
-    assert batch.kernels == {*dense, "max_pool2d_int8"} | packed | ({"qconv2d_tiles", "qmatmul_tiles"} if machine is GENERIC else set())
+    more = {"plain": {"qconv2d_tiles", "qmatmul_tiles"}, "v3": set()}.get(name, {"lookup_int8"})
+    assert batch.kernels == {*dense, *packed, *more, "max_pool2d_int8"}
     assert batch.failures(tmp_path, *flags) == []
