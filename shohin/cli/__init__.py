@@ -152,6 +152,8 @@ def search(
     rate: Annotated[float, typer.Option(help="Its highest learning rate.")] = 3e-3,
     strategy: Annotated[str, typer.Option(help=f"One of {', '.join(STRATEGIES)}.")] = "evolution",
     seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that try candidates at once.")] = 1,
+    cluster: Annotated[str | None, typer.Option(help="ray: the workers are spread over a Ray cluster.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the search; the same command goes on where it was.")] = Path("searched"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, whatever search the folder holds; its log is kept.")] = False,
     json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, progress on stderr.")] = False,
@@ -159,7 +161,7 @@ def search(
     """Try what build(t) can be, keep what fits the device, and show the front as it grows."""
     def job() -> None:
         config = search_job.Config(task=task, device=device, budget=Budget(flash=flash, ram=ram, instructions=instructions), trials=trials, epochs=epochs, rate=rate,
-                                   strategy=strategy, seed=seed, out=out, fresh=fresh, json=json)  # fmt: skip
+                                   strategy=strategy, seed=seed, workers=workers, cluster=cluster, out=out, fresh=fresh, json=json)  # fmt: skip
         search_job.run(config, console)
 
     _guarded(job, json=json)

@@ -18,7 +18,7 @@ from rich.table import Table
 
 import shohin as sh
 from shohin import optim
-from shohin.cli.task_file import load_names
+from shohin.cli.file_trials import BATCH, FileBuild, FileScore, Trained, names_of, parts_of
 from shohin.compress import Plan
 from shohin.compress.quantized import Quantized
 from shohin.core.errors import DataError, ShohinError, StateError
@@ -35,10 +35,10 @@ from shohin.search.study import built
 from shohin.shipping.kept import Kept
 from shohin.targets import get_target
 from shohin.targets.toolchain import atomic
-from shohin.train import Task, fit
+from shohin.train import Task
 
-BATCH, CALIBRATION, TIMED = 64, 256, 8
-"""Examples of a training step, examples for the plans, and steps that are timed for the estimate."""
+CALIBRATION, TIMED = 256, 8
+"""Examples for the plans, and steps that are timed for the estimate."""
 COSTS = {"flash": ("flash", "kB", MEASURED, 1000.0), "ram": ("RAM", "kB", EMULATED, 1000.0), "instructions": ("instructions", "M", EMULATED, 1e6)}
 """By the name in a record: name, unit, how it comes about on a board, and how many of the record's make one."""
 SEARCH = "search"
@@ -59,6 +59,8 @@ class Config:
     seed: int = 0
     fresh: bool = False
     json: bool = False
+    workers: int = 1
+    cluster: str | None = None
 
 
 def run(config: Config, console: Console) -> dict[str, Any]:
@@ -66,14 +68,15 @@ def run(config: Config, console: Console) -> dict[str, Any]:
     started = time.perf_counter()
     get_target(config.device)
     told = Console(stderr=True, highlight=False) if config.json else console
-    task, build, score = _loaded(config.task)
-    rest, valid = task.train.split(0.9, key=config.seed)
+    task, build, own = _loaded(config.task)
+    rest, valid = parts_of(str(config.task), config.seed)
     calibration = rest.take(min(CALIBRATION, len(rest)))
-    kept = Kept(config.out, _parts(config, rest, valid, score is not None), fresh=config.fresh, job="search")
-    describe(config, build, calibration, task, rest, score is not None, told)
+    kept = Kept(config.out, _parts(config, rest, valid, own), fresh=config.fresh, job="search")
+    describe(config, build, calibration, task, rest, own, told)
+    score = FileScore(str(config.task)) if own else _training(config)
     with Watching(told) as watch:
-        study = search(build, score or _score(config, task, rest, valid), calibration=calibration, device=config.device, budget=config.budget, trials=config.trials,
-                       run=kept.path / SEARCH, seed=config.seed, strategy=config.strategy, task=replace(task, train=rest), fork=config.fresh, progress=watch)  # fmt: skip
+        study = search(build, score, task=replace(task, train=rest, test=valid), workers=config.workers, cluster=config.cluster, calibration=calibration, device=config.device, budget=config.budget, trials=config.trials,
+                       run=kept.path / SEARCH, seed=config.seed, strategy=config.strategy, fork=config.fresh, progress=watch)  # fmt: skip
     fitting = any(not r.rejected for r in study.records)
     result = {
         "schema": 1, "shohin": __version__, "device": config.device, "budget": config.budget.limits(), "strategy": config.strategy, "trials": len(study.records),
@@ -90,8 +93,9 @@ def run(config: Config, console: Console) -> dict[str, Any]:
     return result
 
 
-def _loaded(path: Path) -> tuple[Task, Callable[[Trial], Any], Callable[[Any], Any] | None]:
-    found = load_names(path)
+def _loaded(path: Path) -> tuple[Task, FileBuild, bool]:
+    """The task, its build, and whether the file has a score."""
+    found = names_of(str(path))
     task, build, score = (found.get(name) for name in ("task", "build", "score"))
     if not isinstance(task, Task):
         raise DataError(f"{path}: it sets {'no task' if task is None else f'task to a {type(task).__name__}'}; write task = sh.Task(model, train, test, loss, metric)")
@@ -99,7 +103,7 @@ def _loaded(path: Path) -> tuple[Task, Callable[[Trial], Any], Callable[[Any], A
         raise DataError(f"{path}: it has no build; write def build(t), which asks t.pick(name, options) and gives a network, or a network and a Plan (docs/compare.md)")
     if score is not None and not callable(score):
         raise DataError(f"{path}: score is a {type(score).__name__}, expected a function of the network; leave it out, and a trial is trained for --epochs")
-    return task, build, score
+    return task, FileBuild(str(path)), score is not None
 
 
 def _parts(config: Config, rest: Dataset, valid: Dataset, own: bool) -> dict[str, str]:
@@ -108,21 +112,8 @@ def _parts(config: Config, rest: Dataset, valid: Dataset, own: bool) -> dict[str
     return {"training": training, "train": rest.digest(), "valid": valid.digest(), "shohin": __version__}
 
 
-def _score(config: Config, task: Task, rest: Dataset, valid: Dataset) -> Callable[[Any], float]:
-    """What a trial gets where the file has no ``score``: some epochs, then the metric on held-out examples."""
-
-    def score(net: Any) -> float:
-        _fit(net, task, rest, config)
-        return sh.evaluate(net, valid, task.metric)
-
-    return score
-
-
-def _fit(net: Any, task: Task, data: Dataset, config: Config) -> None:
-    batch = min(BATCH, len(data))
-    steps = max(1, len(data) // batch * config.epochs)
-    fit(net, task.loss_fn, data, optim.adamw(config.rate).init(net), config.epochs, batch, schedule=optim.one_cycle(config.rate, steps), augment=task.augment,
-        seed=config.seed, progress=False)  # fmt: skip
+def _training(config: Config) -> Trained:
+    return Trained(str(config.task), config.epochs, config.rate, config.seed)
 
 
 def describe(config: Config, build: Callable[[Trial], Any], calibration: Dataset, task: Task, rest: Dataset, own: bool, told: Console) -> None:
@@ -158,11 +149,11 @@ def _estimate(config: Config, net: Any, plan: Plan, calibration: Dataset, task: 
     exported = time.perf_counter() - started
     if own:
         return 3 * exported
-    few, once = rest.take(min(len(rest), TIMED * BATCH)), replace(config, epochs=1)
+    few, once = rest.take(min(len(rest), TIMED * BATCH)), _training(replace(config, epochs=1))
     times = []
     for _ in range(2):  # the first compiles
         started = time.perf_counter()
-        _fit(small, task, few, once)
+        once.fit(small, optim.adamw(config.rate).init(small), task, few, 1)
         times.append(time.perf_counter() - started)
     return 3 * exported + max(times[0] - times[1], 0.0) + config.epochs * times[1] * len(rest) / len(few)
 

@@ -6,6 +6,7 @@ once and after what it uses. Helpers are plain C11; vectors need GCC's vector ex
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -342,6 +343,33 @@ def render(needs: Iterable[Need]) -> str:
     for need in sorted(set(needs), key=lambda n: (order[n[0]], n)):
         visit(need)
     return "\n".join(text for text in done.values() if text)
+
+
+def once(name: str, text: str) -> str:
+    """``text`` in a guard, for helpers that several functions of a file bring along.
+
+    >>> print(once("sh_one", "static int sh_one;\\n"), end="")
+    #ifndef SH_ONE
+    #define SH_ONE
+    static int sh_one;
+    #endif /* SH_ONE */
+    """
+    guard = name.upper()
+    return f"#ifndef {guard}\n#define {guard}\n{text}#endif /* {guard} */\n"
+
+
+_ONCE = re.compile(r"#ifndef (\w+)\n#define \1\n.*?#endif /\* \1 \*/\n", re.DOTALL)
+
+
+def without(text: str, seen: set[str]) -> str:
+    """``text`` less what stands in a guard of ``once`` that is in ``seen``; adds the others to it. No guard may stand inside an ``#if``."""
+
+    def keep(found: re.Match[str]) -> str:
+        new = found[1] not in seen
+        seen.add(found[1])
+        return found[0] if new else ""
+
+    return _ONCE.sub(keep, text)
 
 
 HEADER = """\

@@ -106,6 +106,7 @@ class Units:
     def __init__(self, ready: Callable[[Unit], None] | None = None) -> None:
         self.known: set[str] = set()
         self.open: list[tuple[str, Function]] = []
+        self.helpers: set[str] = set()
         self.size = 0
         self.done: list[Unit] = []
         self.ready = ready
@@ -116,7 +117,7 @@ class Units:
             if f.text not in self.known:
                 self.open.append((f"f{len(self.known)}", f))
                 self.known.add(f.text)
-                self.size += len(f.text)
+                self.size += len(ctext.without(f.text, self.helpers))
         if self.size > LARGE:
             self._close([self.open])
 
@@ -136,13 +137,14 @@ class Units:
             self.done.append(unit(part))
             if self.ready is not None:
                 self.ready(self.done[-1])
-        self.open, self.size = [], 0
+        self.open, self.helpers, self.size = [], set(), 0
 
 
 def unit(part: Sequence[tuple[str, Function]]) -> Unit:
     part = sorted(part, key=lambda one: int(one[0][1:]))
     needs: list[Need] = [n for _, f in part for n in f.needs]
-    texts = [f.text.replace(PLACEHOLDER, name) for name, f in part]
+    helpers: set[str] = set()
+    texts = [ctext.without(f.text, helpers).replace(PLACEHOLDER, name) for name, f in part]
     table = ", ".join(f"(void *){name}" for name, _ in part)
     text = "\n\n".join([ctext.HEADER + ctext.render(needs), *texts, f"void *const shohin_functions[] = {{{table}}};\n"])
     return Unit(text, tuple(name for name, _ in part))

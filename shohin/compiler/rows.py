@@ -14,7 +14,7 @@ from math import prod
 
 from shohin.compiler import emit_reduce
 from shohin.compiler.builder import PLACEHOLDER, Builder, Lines, Piece, indent
-from shohin.compiler.ctext import Need, ctype, stored
+from shohin.compiler.ctext import Need, ctype, once, stored
 from shohin.compiler.schedule import Options, Schedule, schedule
 from shohin.compiler.scope import Scope
 from shohin.compiler.shape import Shaped, shape
@@ -115,7 +115,7 @@ def fold_function(rows: Rows, buffers: Mapping[str, Buffer]) -> FoldFunction:
     known = [f"const long {', '.join(f'g{k} = g[{k}]' for k in range(len(sizes)))};"]
     text = _function(build, f"{PLACEHOLDER}(void *const *restrict b, const long *restrict g, char *shared, long chunk, long from, long upto)", [*known, *lines])
     name = f"sh_fold_{sha256(text.encode()).hexdigest()[:12]}"
-    text = f"#ifndef {name.upper()}\n#define {name.upper()}\nSH_APART {text.replace(PLACEHOLDER, name)}#endif\n"
+    text = once(name, f"SH_APART {text.replace(PLACEHOLDER, name)}")
     return FoldFunction(name, text, tuple(build.slots), sizes, tuple(build.code.needs))
 
 

@@ -61,7 +61,10 @@ def mixed(net: Module, candidates: Sequence[Method | Sequence[Method]], *, calib
     A candidate is a ``Quantize``, or a list of methods of one with others before it (a table, a mask). The first one is the rule of the
     whole network: what has no weights takes it, and each layer's loss is measured with all others on it. The losses of layers are summed,
     and the sum is minimized by an integer program under the budget: flash by the bytes of each layer as they are stored and the code of
-    the kernel it needs, once; instructions as an emulator counts them, or by the cost model; ms by the cost model, after each candidate was timed; ram by the widths of the values that are alive at each step, and what kernels need to unpack. The artefact of what comes out is then made and measured, and the program corrected by the difference until a real one fits.
+    the kernel it needs, once; instructions as an emulator counts them, or by the cost model; ms by the cost model, after each candidate
+    was timed; ram by the widths of the values that are alive at each step, and what kernels need to unpack. The artefact of what comes
+    out is then made and measured, and the program corrected by the difference, a few times. Of those that fit, each candidate everywhere
+    among them, the one with the least loss as measured is the answer.
 
     Args:
         by: the loss. ``kl``: of the output's distribution, ``noise``: of any output (the reciprocal of its signal to noise), ``fisher``: of
@@ -225,7 +228,7 @@ class _Search:
         return [(bytes_ - most, amounts) for bytes_, amounts in found.values()]
 
     def best(self) -> Mixed:
-        """Of the artefacts that fit, those of one candidate everywhere and those that the corrections lead to, the one that loses least."""
+        """Of the artefacts that fit, those of one candidate everywhere and those that the corrections lead to, the one that loses least, as measured."""
         base, found = self.trials()
         rows = self.rows(base, found)
         loss = np.zeros((len(self.places), len(self.candidates)))
@@ -235,12 +238,15 @@ class _Search:
         predicted = lambda choice: {n: max(row(choice) for row in rows if row.name == n) for n in self.names}
         total = lambda choice: base.loss + float(loss[range(len(choice)), list(choice)].sum())
         correction = dict.fromkeys(self.names, 0.0)
-        tried: dict[Choice, tuple[Mapping[str, float], Quantized]] = {}
-        over = lambda choice: self.budget.excess(**tried[choice][0])
+        tried: dict[Choice, Mapping[str, float]] = {}
+        fit: dict[Choice, float] = {}
+        over = lambda choice: self.budget.excess(**tried[choice])
 
         def measure(choice: Choice) -> None:
             small = self.apply(Plan(self.plan(choice)), self.calibration)
-            tried[choice] = self.meter(small, self.xs, self.names, measured=True), small
+            tried[choice] = self.meter(small, self.xs, self.names, measured=True)
+            if not over(choice):
+                fit[choice] = self.loss(small)
 
         for c in range(len(self.candidates)):
             measure((c,) * len(self.places))
@@ -249,17 +255,17 @@ class _Search:
             if choice is None or choice in tried:
                 break
             measure(choice)
-            correction = {n: tried[choice][0][n] - predicted(choice)[n] for n in self.names}
-        if all(map(over, tried)) and (least := self.solver.assign(sum((row.amounts + row.shared) / limits[row.name] for row in rows), [], [])) not in tried:
+            correction = {n: tried[choice][n] - predicted(choice)[n] for n in self.names}
+        if not fit and (least := self.solver.assign(sum((row.amounts + row.shared) / limits[row.name] for row in rows), [], [])) not in tried:
             measure(least)
-        fit = [c for c in tried if not over(c)]
         if not fit:
-            raise BudgetError(self._why_not(min(tried, key=lambda c: sum(tried[c][0][n] / limits[n] for n in self.names if tried[c][0][n] > limits[n])), tried))
-        choice = min(fit, key=total)
-        taken, small = tried[choice]
-        actual = self.loss(small)
+            beyond = lambda choice: sum(max(0.0, tried[choice][n] / limits[n] - 1) for n in self.names)
+            closest = min(tried, key=beyond)
+            raise BudgetError(self._why_not(closest, tried[closest]))
+        choice = min(fit, key=fit.__getitem__)
         by_place = {place: self.candidates[c] for place, c in zip(self.places, choice, strict=True)}
-        return Mixed(self.plan(choice), by_place, actual, total(choice), taken, self._reasons(choice, loss, rows, actual, total(choice), taken))
+        reasons = self._reasons(choice, loss, rows, fit[choice], total(choice), tried[choice])
+        return Mixed(self.plan(choice), by_place, fit[choice], total(choice), tried[choice], reasons)
 
     # -- words
     def _reasons(self, choice: Choice, loss: Array, rows: Sequence[Any], actual: float, predicted: float, taken: Mapping[str, float]) -> str:
@@ -279,12 +285,12 @@ class _Search:
         got = ", ".join(f"{v:.4g} of {limit:.4g} ms" if n == "ms" else f"{n} {int(v):,} of {int(limit):,}" for (n, limit), v in zip(self.budget.limits().items(), (taken[n] for n in self.names), strict=True))
         return "\n".join([*lines, f"{self.device}: {got}; {self.by} {actual:.4g}, {predicted:.4g} by the sum of layers"])
 
-    def _why_not(self, choice: Choice, tried: Mapping[Choice, tuple[Mapping[str, float], Quantized]]) -> str:
+    def _why_not(self, choice: Choice, taken: Mapping[str, float]) -> str:
         counts = {c: choice.count(c) for c in range(len(self.candidates)) if c in choice}
-        taken = ", ".join(f"{_short(self.candidates, c)} at {n} places" for c, n in counts.items())
+        chosen = ", ".join(f"{_short(self.candidates, c)} at {n} places" for c, n in counts.items())
         return (
-            f"mixed: {self.budget} cannot be met with these {len(self.candidates)} candidates. What came closest ({taken}): "
-            f"{', '.join(self.budget.excess(**tried[choice][0]))}. Candidates of fewer bits or with a table (Palettize) would take less flash, fewer "
+            f"mixed: {self.budget} cannot be met with these {len(self.candidates)} candidates. What came closest ({chosen}): "
+            f"{', '.join(self.budget.excess(**taken))}. Candidates of fewer bits or with a table (Palettize) would take less flash, fewer "
             "channels (PruneChannels) less of everything"
         )
 
@@ -320,8 +326,8 @@ class _Kept:
             trial = self.found[key] = make()
             if self.path is not None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                with self.path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({"of": self.digest, "key": key, "loss": trial.loss, "amounts": trial.amounts}) + "\n")
+                with self.path.open("a", encoding="utf-8") as file:  # a line of its own, whatever was cut off before
+                    file.write("\n" + json.dumps({"of": self.digest, "key": key, "loss": trial.loss, "amounts": trial.amounts}))
         return self.found[key]
 
 

@@ -1,7 +1,7 @@
 """Plans: which method at which place. ``Plan`` is the only entry to compression.
 
 >>> Plan([("*", Quantize(w=8, a=8)), ("head", None)])
-Plan('*': Quantize(w=8, a=8), 'head': None)
+Plan('*': Quantize(w=8, a=8, ...), 'head': None)
 """
 
 from __future__ import annotations

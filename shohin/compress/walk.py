@@ -309,8 +309,10 @@ class Walk:
         return node.results[0], [*before, node]
 
     def shared(self, node: Node, source: int) -> int:
-        var = node.results[0]
-        self.producer[var] = node.place
+        """The result of what moves elements. One that keeps their order leaves them where they were made: whether it is there at all
+        depends on the number of examples, which names of grids must not."""
+        var, x = node.results[0], node.operands[0]
+        self.producer[var] = self.producer[x] if quant_of(node).layout == "order" and x in self.producer else node.place
         self.ids[var] = self.new(var, self.values[source].grid, self.values[source].bits)
         return self.ids[var]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from string import Template
 
+from shohin.compiler.ctext import once
 from shohin.compiler.kernel import Declined, Printer, Site, Verdict
 from shohin.core import dtypes
 from shohin.core.nest import Buffer
@@ -14,9 +15,9 @@ from shohin.core.nest import Buffer
 BLOCK, CHUNKS = 32, 8
 """Rows in a block and chunks of a sum over batch and space (``chunks8``)."""
 
-PREAMBLE = """\
-#ifndef SHOHIN_KERNELS
-#define SHOHIN_KERNELS
+PREAMBLE = once(
+    "shohin_kernels",
+    """\
 #if defined(__clang__)
 #if defined(__x86_64__)
 #define SHOHIN_WIDE __attribute__((min_vector_width(512)))  // Intel's tunings would split every zmm into two ymm
@@ -40,8 +41,8 @@ struct shohin_tile {
   long tiles, skip, lines, la, lc, turn[3]; // tiles side by side, ``skip`` apart in a; lines of them, apart in a and c, in i
 };
 typedef void shohin_tile_call(const struct shohin_tile *t, void *const *b);
-#endif
-"""
+""",
+)
 
 
 def fill(text: str, **values: object) -> str:
@@ -80,13 +81,12 @@ class Lanes:
         w = self.width
         if w == 1:
             return ""
-        return (
-            f"#ifndef SHOHIN_V{w}\n#define SHOHIN_V{w}\n"
+        return once(
+            f"shohin_v{w}_",
             f"typedef float shohin_v{w} __attribute__((vector_size({4 * w})));\n"
             f"typedef float shohin_u{w} __attribute__((vector_size({4 * w}), aligned(4)));\n"
             f"#define SHOHIN_SPLAT{w}(x) "
-            f"__extension__({{ const float x_ = (x); (shohin_v{w}){{{', '.join(['x_'] * w)}}}; }})\n"
-            "#endif\n"
+            f"__extension__({{ const float x_ = (x); (shohin_v{w}){{{', '.join(['x_'] * w)}}}; }})\n",
         )
 
     def load(self, address: str) -> str:
@@ -172,10 +172,8 @@ def transpose_function(width: int) -> str:
     ``dst[k * ldb + j] = src[j * stride + k]`` for ``k < count`` and ``j < cols``."""
     lanes, name = Lanes(width), f"shohin_pack{width}"
     text, columns = square(lanes, lambda i: f"src + (j + {i}) * stride + k")
-    return lanes.declare + fill(
+    return lanes.declare + once(name, fill(
         """\
-#ifndef $guard
-#define $guard
 SHOHIN_WIDE static void $name(const float *src, long stride, float *dst, long ldb, long cols, long count) {
   for (long j = 0; j < cols; j += $width) {
     long k = 0;
@@ -186,13 +184,11 @@ SHOHIN_WIDE static void $name(const float *src, long stride, float *dst, long ld
       for (long i = j; i < j + $width; i++) dst[k * ldb + i] = src[i * stride + k];
   }
 }
-#endif
 """,
-        guard=name.upper(),
         name=name,
         width=width,
         square="\n      ".join([*text, *(lanes.store(f"dst + (k + {i}) * ldb + j", c) for i, c in enumerate(columns))]),
-    )
+    ))  # fmt: skip
 
 
 # -------------------------------------------------------------------------------------------------- the epilogue
@@ -263,18 +259,15 @@ $body}
         at="$at", parameters=parameters, known=known, body=body,
     )  # fmt: skip
     at = "shohin_family_" + sha256(shared.encode()).hexdigest()[:12]
-    return fill(
+    return once(at, shared.replace("$at", at)) + fill(
         """\
-#ifndef $guard
-#define $guard
-$shared#endif
 SHOHIN_WIDE static void $name(void *const *b, char *shared, char *scratch, long chunk, long chunks) {
   static const long g[] = {$numbers};
   $tables
   $at(b, shared, scratch, chunk, chunks, g$passed);
 }
 """,
-        guard=at.upper(), shared=shared.replace("$at", at), name=name, numbers=", ".join(map(str, sizes.values())), tables=tables, at=at,
+        name=name, numbers=", ".join(map(str, sizes.values())), tables=tables, at=at,
         passed="".join(f", {v}" for v in given.values()),
     )  # fmt: skip
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from shohin.compiler.ctext import once
 from shohin.compiler.kernel import Kernel, Phase, PortSpec, Printer, Site, Verdict, register
 from shohin.kernels.common import (
     BLOCK,
@@ -163,9 +164,7 @@ _WINDOW = """
         load0(b, (float *)x, base, loaded);
       }
     }"""
-RUNS = """\
-#ifndef SHOHIN_RUNS
-#define SHOHIN_RUNS
+RUNS = once("shohin_runs", """\
 struct shohin_plane { long p, q, h, w, c, sh, sw; };  // lines and columns of dy, x, its steps
 SH_APART static long shohin_runs(struct shohin_run *runs, long row, long stop, const int *h_in, const int *w_in, long base, const struct shohin_plane *s) {
   // runs of one tap in rows row..stop-1: offset in x, row in the block, length
@@ -184,8 +183,7 @@ SH_APART static long shohin_runs(struct shohin_run *runs, long row, long stop, c
   }
   return count;
 }
-#endif
-"""
+""")  # fmt: skip
 PLANE = "const struct shohin_plane plane = {$p, $q, $h, $w, $c, $sh, $sw};"
 
 

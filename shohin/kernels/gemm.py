@@ -218,11 +218,11 @@ def _packing(q: Product) -> tuple[str, str]:
     if q.b[1] != 1:
         pack = f"shohin_pack{q.shape.width}"
         return transpose_function(q.shape.width), (
-            f"{pack}(src, {q.b[1]}, dst, width, width - W, K); {pack}(src + last * {q.b[1]}, {q.b[1]}, dst + width - W, width, W, K);"
+            f"{pack}(src, $bn, dst, width, width - W, K); {pack}(src + last * $bn, $bn, dst + width - W, width, W, K);"
         )
     return "", (
         "for (long k = 0; k < K; k++) for (long j = 0; j < width; j++) "
-        f"dst[k * width + j] = src[k * {q.b[0]} + (j < width - W ? j : last + j - (width - W))];"
+        "dst[k * width + j] = src[k * $bk + (j < width - W ? j : last + j - (width - W))];"
     )
 
 
@@ -239,7 +239,7 @@ _STATISTIC = f"""
 
 _NEAR = """\
 const float *src = bs + first * $bn;
-      float *dst = (float *)(scratch + $at);
+      float *dst = (float *)scratch;
       const long width = p->ldb;
       $statement
       T.b = dst;"""
@@ -258,7 +258,7 @@ def _load(q: Product) -> str:
     if q.staged:
         return "\n    load(b, (float *)scratch, mb, end);"
     copy = f"shohin_side{q.shape.width}x{q.shape.rows}"
-    return fill(_SIDES, at=_panel(q), copy=copy, stride=q.a[1]) if q.sides else ""
+    return fill(_SIDES, at="$side", copy=copy, stride="$ak") if q.sides else ""
 
 
 def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
@@ -324,7 +324,7 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
   }
 """,
             sizes=dict(
-                m=q.m, n=q.n, k=q.k, panels=len(q.panels), pieces=pm * pn, pm=pm, pn=pn, sm=strides[0], sk=strides[1], am=q.a[0], block=q.block,
+                m=q.m, n=q.n, k=q.k, panels=len(q.panels), pieces=pm * pn, pm=pm, pn=pn, sm=strides[0], sk=strides[1], am=q.a[0], ak=q.a[1], bk=q.b[0], bn=q.b[1], block=q.block, side=_panel(q),
                 skip=q.rows * (q.k if q.sides or q.staged else q.a[0]),
             ),
             given={
@@ -348,7 +348,7 @@ def _multiply(product: Product, site: Site, printer: Printer, name: str) -> str:
             weights=form.begin(q.panels, "(const uint8_t *)right", ceil_div(_side(q), 64) * 64)
             if isinstance(form, Numbered)
             else f"const float *const bs = (const float *)right + {' + '.join(offsets['b'])};",
-            panel=fill(_NEAR, at=0, bn=q.b[1], statement=_packing(q)[1]) if q.near else form.fetch("p", "0") if isinstance(form, Numbered) else "T.b = bs + p->base;",
+            panel=fill(_NEAR, bn="$bn", statement=_packing(q)[1]) if q.near else form.fetch("p", "0") if isinstance(form, Numbered) else "T.b = bs + p->base;",
             call=CALL,
         )
     )

@@ -18,7 +18,7 @@ import numpy as np
 from shohin.compiler.kernel import Declined, Printer, Site, Verdict, register
 from shohin.kernels import qdepthwise
 from shohin.kernels.common import ceil_div, fill, one_each
-from shohin.kernels.instructions.quads import Quads, order
+from shohin.kernels.instructions.quads import Quads, order, widest
 from shohin.kernels.qcommon import FINISH, Layer, call, flipped, is_int8, unsigned_tail, up
 from shohin.kernels.qtile import split
 
@@ -45,7 +45,7 @@ class Shape:
 
     @property
     def code(self) -> str:
-        """C of the function: ``tap`` bytes from column to column, ``step`` from position to position, ``next`` in the result."""
+        """C of the function: ``tap`` bytes from pixel to pixel, ``step`` from position to position, ``next`` in the result."""
         q, (kh, kw) = Quads(self.bytes), self.kernel
         lines: list[str] = []
         for first in range(0, kh, 4):
@@ -108,7 +108,7 @@ static void $name(const struct shohin_q8_layer *l, const int8_t *x, const int8_t
                   char *scratch, long chunk, long chunks) {
   const int8_t **rows = (const int8_t **)scratch;
   const uint8_t *const *from = (const uint8_t *const *)scratch;
-  const long step = l->sw * l->c, tap = l->part_step;
+  const long step = l->sw * l->c, tap = l->c;
   struct shohin_q8_rows s = {0};
   const long lo = (long)l->n * l->p * chunk / chunks, hi = (long)l->n * l->p * (chunk + 1) / chunks;
   for (long t = lo; t < hi; t++) {
@@ -146,25 +146,21 @@ def _layer(site: Site) -> Layer:
     return replace(layer, slots=(layer.kh - 1) * layer.dh + 1, width=need)
 
 
-def _widest(site: Site) -> int:
-    return min(64, site.machine.vector_bytes)
-
-
 def _period(site: Site, layer: Layer) -> int:
     """Blocks after which channels and vectors meet, where a row is taken as one run; 0 where channels are taken by themselves."""
-    widest = _widest(site)
-    period = lcm(layer.c, widest) // widest
-    return period if layer.sw == 1 and layer.c % widest and period <= _PERIODS and layer.q * layer.c > widest // 2 else 0
+    size = widest(site.machine)
+    period = lcm(layer.c, size) // size
+    return period if layer.sw == 1 and layer.c % size and period <= _PERIODS and layer.q * layer.c > size // 2 else 0
 
 
 def _blocks(site: Site, layer: Layer) -> list[Array]:
     """The channels of each block of weights, -1 where there is none."""
-    widest, c = _widest(site), layer.c
+    most, c = widest(site.machine), layer.c
     if period := _period(site, layer):
-        return list((np.arange(period * widest) % c).reshape(period, widest))
+        return list((np.arange(period * most) % c).reshape(period, most))
     made, at = [], 0
     for size in (64, 32, 16):
-        while size <= widest and at + (size if size > 16 else 1) <= c:
+        while size <= most and at + (size if size > 16 else 1) <= c:
             lanes = np.arange(at, at + size)
             made.append(np.where(lanes < c, lanes, -1))
             at += size
@@ -194,16 +190,16 @@ _ROWS = 4
 
 
 def _emit(site: Site, printer: Printer, name: str) -> str:
-    layer, widest = _layer(site), _widest(site)
+    layer, most = _layer(site), widest(site.machine)
     shape = lambda size, rows, apart=False: Shape(size, rows, (layer.kh, layer.kw), layer.sw, layer.dw, apart)
     period, size = _period(site, layer), ceil_div(layer.kh, 4) * layer.kw * 4
     if period:
-        used = [shape(widest, 1, True)]
-        body = fill(_RUN, bytes=widest, period=period, size=size * widest, function=used[0].name)
+        used = [shape(most, 1, True)]
+        body = fill(_RUN, bytes=most, period=period, size=size * most, function=used[0].name)
         whole = f"{used[0].name}_{period}"
     else:
         tiles = sorted(split(layer.q, _most(site)))
-        widths = [b for b in (64, 32, 16) if b <= widest and any(len(k) == b for k in _blocks(site, layer))]
+        widths = [b for b in (64, 32, 16) if b <= most and any(len(k) == b for k in _blocks(site, layer))]
         used = [shape(b, r) for b in widths for r in tiles]
         case = lambda b, r: f"          case {r}: {shape(b, r).name}(l, from, q * step + c, step, tap, v, bias + c, m ? m + c : m, out + (q * l->c + c) * each, l->c, l->c - c); break;"
         texts = [
@@ -212,13 +208,13 @@ def _emit(site: Site, printer: Printer, name: str) -> str:
             for b in widths
         ]  # fmt: skip
         body = fill(_CHANNELS, widths="\n    ".join(texts))
-        whole = f"{shape(widest, max(tiles)).name}_" + "_".join(map(str, (*tiles, *widths)))
+        whole = f"{shape(most, max(tiles)).name}_" + "_".join(map(str, (*tiles, *widths)))
     body = fill(_LAYER, guard=whole.upper(), name=whole, body=body)
     return call(layer, whole, site, printer, name, flipped() + "".join(s.code for s in used) + body)
 
 
 def _most(site: Site) -> int:
-    return _ROWS if _widest(site) == 64 else 2
+    return _ROWS if widest(site.machine) == 64 else 2
 
 
 def _workspace(site: Site) -> int:
@@ -227,8 +223,8 @@ def _workspace(site: Site) -> int:
 
 
 def _claims(site: Site) -> Verdict:
-    if site.machine.vector_bytes < 32:
-        return Declined("vectors of less than 256 bits")
+    if not widest(site.machine):
+        return Declined("the target is not surely x86 with AVX2")
     return is_int8(site) and one_each(site, site.operands[0], site.results[0])
 
 

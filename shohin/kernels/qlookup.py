@@ -10,7 +10,7 @@ from shohin.compiler.kernel import Declined, Kernel, Phase, Printer, Site, Verdi
 from shohin.core import dtypes
 from shohin.kernels.common import even, fill
 from shohin.kernels.instructions import sets
-from shohin.kernels.instructions.quads import put
+from shohin.kernels.instructions.quads import put, widest
 from shohin.kernels.qdot import detect
 
 LEAST = 256
@@ -60,8 +60,8 @@ def _emit(site: Site, printer: Printer, name: str) -> str:
 
 def _claims(site: Site) -> Verdict:
     q, table = site.operands
-    if site.machine.vector_bytes < 64:
-        return Declined("vectors of less than 512 bits")
+    if widest(site.machine) < 64:
+        return Declined("the target is not surely x86 with AVX-512")
     if not q.dtype == table.dtype == dtypes.int8:
         return Declined(f"{q.dtype.name} and {table.dtype.name}, it takes int8")
     return q.size >= LEAST or Declined(f"{q.size} elements, it takes {LEAST} or more")

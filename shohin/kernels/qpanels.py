@@ -1,6 +1,6 @@
-"""int8 convolutions and products on x86 with 512 bits: rows as unsigned bytes against panels of weights (``qtile``).
+"""int8 convolutions and products on x86: rows against panels of weights (``qtile``).
 
-Rows come once into a ring, with their padding, as q + 128; kernel rows are read from it where they lie (with dilation or groups,
+Rows come once into a ring, with their padding, as q + 128 in bytes, or (with vectors of 256 bits) as int16; kernel rows are read from it where they lie (with dilation or groups,
 each tap is a run of its own). Where a position is a run of bytes that lie side by side (1x1, products), positions are taken in
 blocks, across rows and images. The zero point's term and that of the 128 are in the bias: ``bias - (zero + 128) sum(w)``.
 """
@@ -16,7 +16,7 @@ import numpy as np
 from shohin.compiler.kernel import Declined, Kernel, Phase, Printer, Site, Verdict, register
 from shohin.kernels import qconv
 from shohin.kernels.common import ceil_div, fill, one_each
-from shohin.kernels.instructions.quads import Quads, order
+from shohin.kernels.instructions.quads import Quads, order, widest
 from shohin.kernels.qcommon import FINISH, Layer, call, flipped, is_int8, unsigned_tail, up, widened
 from shohin.kernels.qtile import FORMS, panels, strip
 
@@ -74,7 +74,7 @@ _WIDE = {"copy": "shohin_q8_widen", "type": "int16_t", "rows": "struct shohin_q8
 
 def _form(site: Site) -> Quads:
     """Four terms a lane where vectors have 512 bits, else two."""
-    return FORMS[site.machine.vector_bytes < 64]
+    return FORMS[widest(site.machine) < 64]
 
 
 def _layer(site: Site) -> Layer:
@@ -179,8 +179,8 @@ def _workspace(site: Site) -> int:
 
 
 def _claims(site: Site) -> Verdict:
-    if site.machine.vector_bytes < 32:
-        return Declined("vectors of less than 256 bits")
+    if not widest(site.machine):
+        return Declined("the target is not surely x86 with AVX2")
     fits = is_int8(site)
     if fits and "groups" in site.attrs and one_each(site, site.operands[0], site.results[0]):
         return Declined("one group a channel")
@@ -189,7 +189,7 @@ def _claims(site: Site) -> Verdict:
 
 def _like(kernel: Kernel, op: str) -> Kernel:
     return register(replace(
-        kernel, name=f"{op}_panels", doc="rows of unsigned bytes against panels of weights", predicate=_claims,
+        kernel, name=f"{op}_panels", doc="rows against panels of weights", predicate=_claims,
         phases=(Phase(emit=_emit, chunks=_chunks), FINISH), workspace=_workspace, pack=pack,
     ))  # fmt: skip
 

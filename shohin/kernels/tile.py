@@ -13,7 +13,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
+from shohin.compiler.ctext import once
 from shohin.compiler.kernel import Machine, Printer, Site
 from shohin.kernels.common import Lanes, ceil_div, fill
 
@@ -128,23 +130,19 @@ def side_function(shape: TileShape) -> str:
     for ``r < rows`` and ``k < count``. ``left`` rows may be read. Whole vectors are stored, so that ``dst`` is written up to
     a vector past its end."""
     lanes, name = Lanes(shape.width), f"shohin_side{shape.width}x{shape.rows}"
-    return lanes.declare + fill(
+    return lanes.declare + once(name, fill(
         """\
-#ifndef $guard
-#define $guard
 SHOHIN_WIDE static void $name(const float *src, long stride, float *dst, long rows, long left, long count) {
   long k = 0;
   if (left >= $width) for (; k < count; k++) $copy
   for (; k < count; k++) for (long r = 0; r < rows; r++) dst[k * $rows + r] = src[k * stride + r];
 }
-#endif
 """,
-        guard=name.upper(),
         name=name,
         width=shape.width,
         rows=shape.rows,
         copy=lanes.store(f"dst + k * {shape.rows}", lanes.load("src + k * stride")),
-    )
+    ))  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------------ the end of a sum
@@ -185,20 +183,16 @@ def closing(
     name = "shohin_close_" + hashlib.sha256(f"{lanes.type} {value}".encode()).hexdigest()[:12]
     text = fill(
         """\
-#ifndef $guard
-#define $guard
 SHOHIN_INLINE $vector $name(void *const *b, $vector acc, long at, long i0, long i1, long i2, long i3, long io) {
   (void)b; (void)at; (void)i0; (void)i1; (void)i2; (void)i3; (void)io;
   return $value;
 }
-#endif
 """,
-        guard=name.upper(),
         name=name,
         vector=lanes.type,
         value=value,
     )
-    return Close(name, lanes.declare + text)
+    return Close(name, lanes.declare + once(name, text))
 
 
 # ---------------------------------------------------------------------------------------------------------------- the tile
@@ -216,6 +210,7 @@ def tile_name(width: int, rows: int, vectors: int, kind: str, close: Close) -> s
     return f"shohin_tile{width}_{rows}x{vectors}{kind}{close.name.removeprefix('shohin_close')}"
 
 
+@lru_cache(maxsize=512)
 def tile_function(width: int, rows: int, vectors: int, kind: str, close: Close) -> str:
     """C of one register tile. Letters of ``kind``: ``u`` the rows of ``a`` are neighbours (stride 1); ``d`` depthwise,
     a row of ``a`` is vectors of channels, not one scalar; ``s`` the sums are added to what is in ``c`` (a block's sum
@@ -249,10 +244,8 @@ def tile_function(width: int, rows: int, vectors: int, kind: str, close: Close) 
     out = [(f"c + {r} * ldc + {channel[v]}", f"c{r}_{v}") for r, v in sums]
     start = ["at = t->at + line * t->lc", *(f"i{k} = t->i[{k}] + line * t->turn[{k}]" for k in range(3))] if close.name else []
     on = [f"at += {rows} * ldc", *(f"i{k} += {rows} * s{k}" for k in range(3))] if close.name else []
-    return lanes.declare + close.text + fill(
+    return lanes.declare + close.text + once(name, fill(
         """\
-#ifndef $guard
-#define $guard
 SH_APART SHOHIN_WIDE static void $name(const struct shohin_tile *t, void *const *b) {
   const long rs = t->rs, rs2 = 2 * rs, rs3 = 3 * rs, ks = t->ks, ldb = t->ldb, ldc = t->ldc;$ends$moves
   (void)b; (void)rs; (void)rs2; (void)rs3;
@@ -274,9 +267,7 @@ SH_APART SHOHIN_WIDE static void $name(const struct shohin_tile *t, void *const 
     }
   }
 }
-#endif
 """,
-        guard=name.upper(),
         name=name,
         pointers=pointers,
         rows=rows,
@@ -289,7 +280,7 @@ SH_APART SHOHIN_WIDE static void $name(const struct shohin_tile *t, void *const 
         sums="\n      ".join(f"{lanes.type} c{r}_{v} = {lanes.zero};" for r, v in sums),
         closes="\n      ".join(closes),
         out="\n      ".join(lanes.store(p, f"{lanes.load(p)} + {c}" if "s" in kind else c) for p, c in out),
-    )
+    ))  # fmt: skip
 
 
 @dataclass(frozen=True)

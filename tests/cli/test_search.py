@@ -108,3 +108,12 @@ def test_in_a_terminal_the_front_is_drawn_anew() -> None:
             watch(Study(Records([record(j, 0.5 + 0.1 * j) for j in range(k)]), Budget()))
     drawn = console.export_text()
     assert "2 trials, 0 rejected" in drawn and "#1" in drawn and "0.6000" in drawn
+
+
+@pytest.mark.slow
+def test_two_processes_and_halving(here: Path, tmp_path: Path) -> None:
+    words = ["search", str(here / "task.py"), "--device", "host", "--flash", "30kB", "--trials", "3", "--epochs", "2", "--strategy", "asha", "--workers", "2", "--out", str(tmp_path / "o")]
+    done = RUN.invoke(app, words)
+    assert done.exit_code == 0, done.output
+    records = json.loads((tmp_path / "o" / "result.json").read_text())["records"]
+    assert len(records) == 3 and all(r["reports"] for r in records if r["score"] is not None)

@@ -41,7 +41,7 @@ THEIRS: dict[str, Mapping[str, Any]] = {
 LAST = {**THEIRS["int8, MinMax"], "per_channel": False}
 """Where none of these works (it fails on biases whose scale is one a channel and too small)."""
 OURS = {"minmax": Quantize(), "percentile": Quantize(calibrate="percentile", percentile=99.99), "mse": Quantize(calibrate="mse")}
-WORDS = ("SHOHIN", "NOISE", "SON", "OHIO", "HISSON", "ONION", "SHIN", "NINO")
+WORDS = ("SHOHIN", "NOSH", "SON", "OHIO", "HISSON", "ONION", "SHIN", "NINO")
 
 
 @dataclass(frozen=True)
@@ -178,9 +178,11 @@ def noise(real: list[Any], found: list[Any]) -> float:
 
 
 def agree(real: list[Any], found: list[Any]) -> float:
-    """How often the largest of the last dim of the first output stands at the same place; of one number: on the same side of a half."""
+    """How often the largest of the last dim of the first output stands at the same place; of shares that are no distribution: on the same side
+    of a half."""
     a, b = real[0], found[0]
-    return float(np.mean((a > 0.5) == (b > 0.5)) if a.shape[-1] == 1 or a.ndim == 4 else np.mean(a.argmax(-1) == b.argmax(-1)))
+    shares = a.min() >= 0 and a.max() <= 1 and not np.allclose(a.sum(-1), 1, atol=1e-3)
+    return float(np.mean((a > 0.5) == (b > 0.5)) if shares else np.mean(a.argmax(-1) == b.argmax(-1)))
 
 
 def _prepared(path: Path, folder: Path) -> Path:

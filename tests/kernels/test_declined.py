@@ -48,10 +48,9 @@ CASES = [
     (conv(groups=3), (ones(1, 5, 5, 6), ones(6, 3, 3, 2)), "conv2d_depthwise_f32: 3 groups, it takes one a channel of input and result; "
      "conv2d_direct_f32: 3 groups of 2 channels, it takes 4 or more in each; "
      "conv2d_vector_f32, conv2d_pointwise_f32: it takes one tap, stride 1, no padding, one group"),
-    (integer, (ones(1, 4, 4, 3, dtype="int8"), ones(2, 3, 3, 3, dtype="int8")), "qconv2d_sparse: the weights are computed, it takes packed (densify) ones; "
-     "qconv2d_tiles: the weights are computed, it takes packed (densify_tiles) ones; "
-     "qconv2d_palette, qconv2d_depthwise_palette: the weights are computed, it takes packed (depalettize) ones; "
-     "qconv2d_depthwise, qconv2d_dot: the weights are computed, it takes constant ones"),
+    (integer, (ones(1, 4, 4, 3, dtype="int8"), ones(2, 3, 3, 3, dtype="int8")), "qconv2d_palette, qconv2d_depthwise_palette: the weights are computed, it takes packed (depalettize) ones; "
+     "qconv2d_sparse: the weights are computed, it takes packed (densify) ones; qconv2d_tiles: the weights are computed, it takes packed (densify_tiles) ones; "
+     "qconv2d_panels, qconv2d_columns, qconv2d_depthwise, qconv2d_dot: the weights are computed, it takes constant ones"),
     (lambda x: linear.max_pool2d(x, 2), (ones(1, 4, 4, 3),), "max_pool2d_int8: float32, it takes int8"),
 ]  # fmt: skip
 

@@ -12,11 +12,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shohin.compiler.kernel import Machine
 from shohin.kernels.instructions import avx2, avx512_vnni, avx_vnni
 from shohin.kernels.instructions.record import Instruction
 
 SETS: dict[int, tuple[Instruction, ...]] = {64: (avx512_vnni.DOT4,), 32: (avx512_vnni.DOT4_256, avx_vnni.DOT4), 16: (avx512_vnni.DOT4_128,)}
 """The instructions for a vector of so many bytes, those to prefer first."""
+
+
+def widest(machine: Machine) -> int:
+    """Bytes of the widest vectors that C for ``machine`` may name instructions of; 0 where that is not x86 for sure."""
+    return {"v4": 64, "v3": 32}.get(machine.level, 0)
 
 
 @dataclass(frozen=True)
@@ -152,8 +158,8 @@ static inline __attribute__((always_inline)) {v} shohin_q8_quad{size}({v} acc, {
 static inline __attribute__((always_inline)) {v} shohin_q8_round{size}({v} acc, const float *m) {{
   return {mm}_cvtps_epi32({mm}_min_ps({mm}_mul_ps({mm}_cvtepi32_ps(acc), {mm}_loadu_ps(m)), {mm}_set1_ps(0x1p30f)));
 }}
-static inline __attribute__((always_inline)) {v} shohin_q8_half{size}(const struct shohin_q8_layer *l, {v} a, {v} b, const float *m) {{
-  const {v} s = {mm}_packs_epi32(shohin_q8_round{size}(a, m), shohin_q8_round{size}(b, m + {q.lanes}));
+static inline __attribute__((always_inline)) {v} shohin_q8_half{size}(const struct shohin_q8_layer *l, {v} a, {v} b, const float *m, const float *k) {{
+  const {v} s = {mm}_packs_epi32(shohin_q8_round{size}(a, m), shohin_q8_round{size}(b, k));
   return {mm}_adds_epi16(s, {mm}_set1_epi16((short)l->z));
 }}
 """
@@ -161,9 +167,9 @@ static inline __attribute__((always_inline)) {v} shohin_q8_half{size}(const stru
         sums = ", ".join(f"{v} {c}" for c in "abcd"[:n])
         wide = max(16, size * n // 4)
         out, om = f"__m{8 * wide}i", f"_mm{8 * wide}" if wide > 16 else "_mm"
-        half = f"shohin_q8_half{size}(l, a, {'b' if n > 1 else 'a'}, m)"
+        half = f"shohin_q8_half{size}(l, a, {f'b, m, m + {q.lanes}' if n > 1 else 'a, m, m'})"
         if n == 4:
-            body = f"{mm}_packs_epi16({half}, shohin_q8_half{size}(l, c, d, m + {2 * q.lanes}))"
+            body = f"{mm}_packs_epi16({half}, shohin_q8_half{size}(l, c, d, m + {2 * q.lanes}, m + {3 * q.lanes}))"
         elif size == 32:  # each half of the vector has its bytes twice
             order = "_mm256_setr_epi32(0, 1, 4, 5, 0, 1, 4, 5)" if n == 2 else "_mm256_setr_epi32(0, 4, 0, 4, 0, 4, 0, 4)"
             body = f"_mm256_castsi256_si128(_mm256_permutevar8x32_epi32(_mm256_packs_epi16({half}, _mm256_setzero_si256()), {order}))"
