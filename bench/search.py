@@ -42,7 +42,7 @@ class Config:
 
     @property
     def supernet(self) -> OneShot:
-        return OneShot(epochs=1, stages=1, samples=1) if self.quick else OneShot(epochs=10, stages=5, samples=1, then=Evolution(population=12, sample=4))
+        return OneShot(epochs=1, stages=1, samples=1) if self.quick else OneShot(epochs=8, stages=4, samples=1, then=Evolution(population=12, sample=4))
 
     @property
     def trials(self) -> int:
