@@ -1,7 +1,7 @@
 """Networks as Apple's Core AI ``.aimodel``, and their run by its interpreter, also on Linux: a second referee of the integers.
 
-What is written is the network in evaluation mode on float32. A quantized one is float32 that holds integers, so its rounding is part of the model, and
-constants that are such integers are stored as int8. Elementwise ops are translated from their bodies (loop IR); those that move, sum or
+What is written is the network in evaluation mode on float32. A quantized one is float32 that holds integers, so its rounding is part of the model, and its
+file is no smaller: the authoring folds int8 constants that are cast into float32 ones. Elementwise ops are translated from their bodies (loop IR); those that move, sum or
 window have a rule each here, as operators have in an importer.
 
 Source: coreai-core 1.0.0b3, ``coreai.authoring`` and ``coreai.runtime`` (BSD-3-Clause, Apple Inc.).
@@ -31,8 +31,6 @@ from shohin.deploy.network import float_graph, one_each
 ai: Any = authoring  # whose types know fewer numbers than it takes
 constant: Any = constants.constant
 SUFFIX = ".aimodel"
-INTEGERS = 64
-"""Constants of at least so many elements that are all integers of 8 bits are stored as such."""
 
 
 class CoreAI:
@@ -115,8 +113,6 @@ def _value(a: Any) -> Any:
     """A constant as a value of Core AI."""
     if not isinstance(a, np.ndarray):
         return a
-    if a.dtype == np.float32 and a.size >= INTEGERS and np.array_equal(a, np.clip(np.rint(a), -128, 127)):
-        return ai.cast(constant(np.ascontiguousarray(a.astype(np.int8))), np.float32)
     return constant(np.ascontiguousarray(a))
 
 

@@ -57,9 +57,6 @@ def test_blocks_in_float_and_int8(tmp_path: Path) -> None:
     path = sh.to_coreai(small, x[:1], tmp_path / "int8.aimodel")
     wild = np.concatenate([x, rng.normal(size=(8, 12, 12, 3)).astype(np.float32) * 1e3, np.zeros((1, 12, 12, 3), np.float32)])  # clips, and one of zeros
     assert (sh.CoreAI(path)(wild) != small(as_tensor(wild)).numpy()).sum() == 0
-    size = lambda p: sum(f.stat().st_size for f in p.rglob("*") if f.is_file())
-    weights = sum(c.read().size for c in net.cells(nn.Param).values())
-    assert size(path) < size(tmp_path / "float.aimodel") + 12_000 and weights > 1000
 
 
 def test_halves_round_to_even(tmp_path: Path) -> None:
