@@ -43,11 +43,11 @@ class Config:
 
     @property
     def supernet(self) -> OneShot:
-        return OneShot(epochs=1, stages=1, samples=1) if self.quick else OneShot(epochs=8, stages=4, samples=1, then=Evolution(population=12, sample=4))
+        return OneShot(epochs=1, stages=1, samples=1) if self.quick else OneShot(epochs=6, stages=3, samples=1, then=Evolution(population=12, sample=4))
 
     @property
     def trials(self) -> int:
-        return 2 if self.quick else 32
+        return 2 if self.quick else 24
 
     @property
     def epochs(self) -> tuple[int, int]:
