@@ -2,7 +2,8 @@
 
 One supernet serves two questions: the best network in 32 kB of flash and 32 kB of RAM, and the best one that takes no more instructions than DS-CNN
 (64 channels, 4 blocks). Evolution asks ways with inherited weights, int8 after training; the best of each are trained on, in float and then
-as integers, and measured on the artefact, with test images that nothing was chosen by. DS-CNN gets as many epochs of the same training.
+as integers, and measured on the artefact, with test images that nothing was chosen by. DS-CNN gets as many epochs of the same training; the
+finalists have those of the supernet before them, which DS-CNN has not.
 Everything goes on where it was ended: the same command again. ``--quick`` is a trial of the script and claims nothing.
 """
 
@@ -42,11 +43,11 @@ class Config:
 
     @property
     def supernet(self) -> OneShot:
-        return OneShot(epochs=1, stages=1, samples=1) if self.quick else OneShot(epochs=8, stages=4, samples=1, then=Evolution(population=12, sample=4))
+        return OneShot(epochs=1, stages=1, samples=1) if self.quick else OneShot(epochs=6, stages=3, samples=1, then=Evolution(population=12, sample=4))
 
     @property
     def trials(self) -> int:
-        return 2 if self.quick else 32
+        return 2 if self.quick else 24
 
     @property
     def epochs(self) -> tuple[int, int]:
@@ -76,15 +77,15 @@ class Dense(nn.Module):
 
 
 class Searched(nn.Module):
-    """28 x 28 -> 14 x 14 -> 7 x 7, with blocks at either size."""
+    """28 x 28 -> 14 x 14 -> 7 x 7, with separable blocks at the larger size and either kind at the smaller."""
 
     def __init__(self, t: Any) -> None:
-        first, second = t.width("first", 32, min=8), t.width("second", 64, min=24)
+        first, second = t.width("first", 64, min=16, step=16), t.width("second", 96, min=32, step=16)
         kernel, deep = t.kernel("kernel", (3, 5)), t.kernel("deep kernel", (3, 5))
         self.stem, self.norm = nn.Conv2d(1, first, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(first)
-        self.early = t.repeat("early", lambda: t.choice("early op", [Separable(first, kernel), Dense(first)]), max=2)
-        self.down, self.norm2 = nn.Conv2d(first, second, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(second)
-        self.late = t.repeat("late", lambda: t.choice("late op", [Separable(second, deep), Dense(second)]), max=3)
+        self.early = t.repeat("early", lambda: Separable(first, kernel), max=4)
+        self.down, self.norm2 = nn.Conv2d(first, second, t.kernel("down", (1, 3)), stride=2, padding=t.picks["down"] // 2, bias=False), nn.BatchNorm2d(second)
+        self.late = t.repeat("late", lambda: t.choice("late op", [Separable(second, deep), Dense(second)]), max=2)
         self.head = nn.Linear(second, 10)
 
     def forward(self, x: Any) -> Any:
