@@ -16,7 +16,7 @@ from shohin.core.trace import prune
 
 Array = np.ndarray[Any, Any]
 EXACT = ("elementwise", "movement", "indexing", "generator")
-"""Kinds whose exact ops the compiler folds; they may also grow, as a broadcast does."""
+"""Kinds whose small exact ops the compiler folds; they may also grow, as a broadcast does."""
 
 
 def settled(graph: Graph) -> Graph:
@@ -31,6 +31,7 @@ def settled(graph: Graph) -> Graph:
     >>> [node.op.name for node in settled(made).nodes][-1:], len(settled(made).nodes) < len(made.nodes)
     (['multiply'], True)
     """
+    size = lambda values: sum(int(np.prod(v.shape)) * v.dtype.itemsize for v in values)
     sources: dict[Var, frozenset[Var]] = {v: frozenset((v,)) for v, _ in graph.consts}
     fixed: list[Node] = []
     computed: list[Node] = []
@@ -38,11 +39,11 @@ def settled(graph: Graph) -> Graph:
         if node.op.kind not in ("random", "control", "storage") and node.operands and all(v in sources for v in node.operands):
             fixed.append(node)
             sources |= dict.fromkeys(node.results, frozenset[Var]().union(*(sources[v] for v in node.operands)))
-            if node.op.kind not in EXACT or node.op.tol.ulp > 0:
+            less = node.op.kind == "elementwise" and size(node.results) <= size(sources[node.results[0]])  # a mask and its weights
+            if node.op.kind not in EXACT or node.op.tol.ulp > 0 or less:
                 computed.append(node)
     inner = set(map(id, computed))
     read = {v for node in graph.nodes if id(node) not in inner for v in node.operands} | set(graph.outputs)
-    size = lambda values: sum(int(np.prod(v.shape)) * v.dtype.itemsize for v in values)
     gone = [node for node in computed if (own := read.intersection(node.results)) and size(own) <= size(sources[node.results[0]])]
     wanted = [v for node in gone for v in node.results if v in read]
     if not wanted:

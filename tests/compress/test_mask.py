@@ -154,3 +154,11 @@ def test_a_ramp_resumes_and_quantizes(tmp_path):
 def test_what_prune_refuses(make, text):
     with pytest.raises(PlanError, match=text):
         make()
+
+
+def test_a_masked_float_network_takes_the_bytes_of_the_unmasked_one(tmp_path):
+    net, x = nn.Sequential(nn.Conv2d(4, 24, 3), nn.ReLU(), nn.Conv2d(24, 32, 3)).eval(), np.zeros((1, 8, 8, 4), F32)
+    small = Plan([("*", Prune(0.9))]).apply(net).eval()
+    assert (small[2].weight.numpy() == 0).mean() > 0.89
+    masked, plain = (sh.export(n, x, device="cortex-m55", to=tmp_path / str(k)) for k, n in enumerate((small, net)))
+    assert masked.flash_bytes == plain.flash_bytes
