@@ -27,7 +27,7 @@ def pack_planes(numbers: Array, bits: int) -> Array:
     """Blocks of numbers (blocks, n) as uint8 (blocks, n * bits / 8).
 
     >>> pack_planes(np.array([[1, 2, 3, 0, 5, 0, 0, 7]]), 3).tolist()
-    [[1, 2, 3, 192, 144]]
+    [[29, 194, 144]]
     """
     blocks, n = numbers.shape
     made = []

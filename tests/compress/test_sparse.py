@@ -177,7 +177,8 @@ def test_integers_are_those_of_the_network_and_flash_is_less(name, tmp_path):
     graph = lower(small, *[sh.core.op.Aval((1, 8, 8, 3), F32)]).graph
     least = sum(smallest(a)[1] for v, a in graph.consts if a.dtype == np.int8 and len(a.shape) > 1 and a.size > 500)
     dense = sum(a.nbytes for v, a in graph.consts if a.dtype == np.int8 and a.size > 500)
-    assert art.sections.rodata < least * 1.25 + 3000 and least < dense
+    board = sh.export(small, X[:1], device="cortex-m55", to=tmp_path / "b")  # a computer's C has the depthwise layer once a level
+    assert board.sections.rodata < least * 1.25 + 3000 and least < dense
 
 
 def test_what_no_kernel_takes_is_read_by_loops(tmp_path):
